@@ -18,9 +18,17 @@ enum { COPY_LIMIT = 256 << 20 };
 
 /// What a tokenizer of transformers may consist of; files that source lacks are left out.
 static const char *const COPIED[] = {
-    "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "tokenizer.model",       "vocab.json",
-    "merges.txt",        "chat_template.jinja",   "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "tiktoken.model",
+    "tekken.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
 };
 
 /// directory without slashes at its end, then suffix; owned by the caller.

@@ -18,7 +18,8 @@ typedef struct tr_hf_model {
     size_t state_count;                  ///< 0: there is no such file
     /// A directory from which the tokenizer's files are copied, where they are there
     /// (tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json,
-    /// tokenizer.model, vocab.json, merges.txt, chat_template.jinja), and generation_config.json;
+    /// tokenizer.model, tiktoken.model, tekken.json, vocab.json, merges.txt, chat_template.jinja),
+    /// and generation_config.json;
     /// NULL: none.
     const char *source;
     const char *chat_template; ///< the text of chat_template.jinja instead of source's; NULL: that

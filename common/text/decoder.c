@@ -102,7 +102,7 @@ static void push_replace(tr_text_stream_t *stream, size_t at, const char *text, 
     tr_bytes_t piece = {0};
     tr_bytes_append(&piece, text, length);
     // A token that exceeds the expression's limits stays as it is: decoding cannot fail.
-    tr_pattern_replace(&piece, stage->pattern, &stage->text, NULL);
+    tr_pattern_replace(&piece, stage->pattern, &stage->text, NULL, NULL);
     tr_text_stream_give(stream, at + 1, piece.data, piece.length);
     tr_bytes_release(&piece);
 }

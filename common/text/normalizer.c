@@ -8,6 +8,13 @@
 #include "common/text/tokenizer_parts.h"
 #include "common/text/unicode.h"
 
+/// What begins the text now has not begun it: the first character is gone. Nothing is put before a
+/// first word then, as the library goes by where a piece lay.
+static void leave_start(tr_text_place_t *place, bool moved)
+{
+    *place = moved && *place == TR_TEXT_BEGINS ? TR_TEXT_INSIDE : *place;
+}
+
 // Normal forms
 
 /// Whether no normal form changes the text: all of it is ASCII, or, for the composed canonical one,
@@ -67,28 +74,28 @@ static tr_status form(tr_bytes_t *text, int options, tr_error_t *err)
     return TR_OK;
 }
 
-static tr_status nfc(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status nfc(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                      tr_error_t *err)
 {
     (void)stage, (void)place;
     return form(text, UTF8PROC_STABLE | UTF8PROC_COMPOSE, err);
 }
 
-static tr_status nfd(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status nfd(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                      tr_error_t *err)
 {
     (void)stage, (void)place;
     return form(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, err);
 }
 
-static tr_status nfkc(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status nfkc(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                       tr_error_t *err)
 {
     (void)stage, (void)place;
     return form(text, UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT, err);
 }
 
-static tr_status nfkd(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status nfkd(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                       tr_error_t *err)
 {
     (void)stage, (void)place;
@@ -98,7 +105,7 @@ static tr_status nfkd(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_pl
 // Characters
 
 /// Character by character, as the library does it: a sigma at a word's end is no other sigma.
-static tr_status lowercase(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status lowercase(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                            tr_error_t *err)
 {
     (void)stage, (void)place, (void)err;
@@ -150,10 +157,9 @@ static tr_status parse_nmt(tr_text_stage_t *stage, const json_t *node, tr_error_
                                   TR_PATTERN_PCRE2, TR_CUT_REMOVED, err);
 }
 
-static tr_status nmt(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status nmt(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                      tr_error_t *err)
 {
-    (void)place;
     size_t kept = 0;
     for (size_t at = 0, n; at < text->length; at += n) {
         uint32_t point = 0;
@@ -161,11 +167,12 @@ static tr_status nmt(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_pla
         bool control = (point >= 1 && point <= 8) || point == 0x0B ||
                        (point >= 0x0E && point <= 0x1F) || point == 0x7F || point == 0x8F ||
                        point == 0x9F;
+        leave_start(place, control && at == 0);
         memmove(text->data + kept, text->data + at, control ? 0 : n);
         kept += control ? 0 : n;
     }
     text->length = kept;
-    return tr_pattern_replace(text, stage->pattern, &stage->text, err);
+    return tr_pattern_replace(text, stage->pattern, &stage->text, NULL, err);
 }
 
 // Texts
@@ -181,11 +188,13 @@ static tr_status parse_replace(tr_text_stage_t *stage, const json_t *node, tr_er
 }
 
 /// Replace, and StripAccents, which replaces marks by nothing.
-static tr_status replace(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status replace(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                          tr_error_t *err)
 {
-    (void)place;
-    return tr_pattern_replace(text, stage->pattern, &stage->text, err);
+    bool moved = false;
+    TR_TRY(tr_pattern_replace(text, stage->pattern, &stage->text, &moved, err));
+    leave_start(place, moved);
+    return TR_OK;
 }
 
 static tr_status parse_prepend(tr_text_stage_t *stage, const json_t *node, tr_error_t *err)
@@ -199,11 +208,11 @@ static tr_status parse_prepend(tr_text_stage_t *stage, const json_t *node, tr_er
 }
 
 /// SentencePiece's "▁" before the first word; an empty text has no word.
-static tr_status prepend(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status prepend(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                          tr_error_t *err)
 {
     (void)err;
-    if (place != TR_TEXT_CONTINUES && text->length > 0) {
+    if (*place != TR_TEXT_CONTINUES && text->length > 0) {
         tr_bytes_t out = {0};
         tr_bytes_append(&out, stage->text.data, stage->text.length);
         tr_bytes_append(&out, text->data, text->length);
@@ -222,13 +231,14 @@ static tr_status parse_strip(tr_text_stage_t *stage, const json_t *node, tr_erro
     return TR_OK;
 }
 
-static tr_status strip(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+static tr_status strip(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                        tr_error_t *err)
 {
-    (void)place, (void)err;
+    (void)err;
     size_t start = stage->left > 0 ? tr_utf8_space_after(text->data, 0, text->length) : 0;
     size_t end =
         stage->right > 0 ? tr_utf8_space_before(text->data, start, text->length) : text->length;
+    leave_start(place, start > 0);
     memmove(text->data, text->data + start, end - start);
     text->length = end - start;
     return TR_OK;
@@ -245,11 +255,12 @@ const tr_component_t TR_NORMALIZERS[] = {
     {.name = "Replace", .parse = parse_replace, .normalize = replace},
     {.name = "Prepend", .parse = parse_prepend, .normalize = prepend},
     {.name = "Strip", .parse = parse_strip, .normalize = strip},
+    {.name = "Precompiled", .parse = tr_precompiled_parse, .normalize = tr_precompiled_normalize},
     {.name = NULL},
 };
 
 tr_status tr_tokenizer_normalize(tr_bytes_t *text, const tr_tokenizer_t *tokenizer,
-                                 tr_text_place_t place, tr_error_t *err)
+                                 tr_text_place_t *place, tr_error_t *err)
 {
     for (size_t i = 0; i < tokenizer->normalizer.count; i++) {
         const tr_text_stage_t *stage = &tokenizer->normalizer.items[i];

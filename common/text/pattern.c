@@ -32,12 +32,17 @@ static reason_t reason_of(int code)
     return reason;
 }
 
-/// *code: NULL on failure. text: the expression as its file has it.
-static tr_status compile(pcre2_code **code, const char *text, size_t length, tr_error_t *err)
+/// *code: NULL on failure. text: the expression as its file has it, or, with `own`, as PCRE2 does.
+static tr_status compile(pcre2_code **code, const char *text, size_t length, bool own,
+                         tr_error_t *err)
 {
     tr_bytes_t translated = {0};
-    tr_status status;
-    TR_TRY_GOTO(tr_pattern_translate(&translated, text, length, err), done);
+    tr_status status = TR_OK;
+    if (own) {
+        tr_bytes_append(&translated, text, length);
+    } else {
+        TR_TRY_GOTO(tr_pattern_translate(&translated, text, length, err), done);
+    }
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     TR_ASSERT(context != NULL, "out of memory");
     // Oniguruma's: . stops at a line feed alone, and ^ and $ are about lines. The text is checked
@@ -70,7 +75,7 @@ tr_status tr_pattern_new(tr_pattern_t **pattern, const char *text, size_t length
     if (kind == TR_PATTERN_TEXT) {
         tr_bytes_append(&made->literal, text, length);
     } else {
-        TR_TRY_GOTO(compile(&made->code, text, length, err), done);
+        TR_TRY_GOTO(compile(&made->code, text, length, kind == TR_PATTERN_PCRE2, err), done);
     }
     *pattern = made;
     made = NULL;
@@ -283,6 +288,7 @@ tr_status tr_pattern_cut(const tr_pattern_t *pattern, tr_cut_t cut, bool invert,
 typedef struct replacing {
     const tr_bytes_t *from, *to;
     tr_bytes_t out;
+    bool moved;
 } replacing_t;
 
 /// A tr_segment_fn.
@@ -290,6 +296,9 @@ static tr_status put_segment(void *context, size_t start, size_t end, bool match
 {
     replacing_t *r = context;
     if (match) {
+        const char *text = r->from->data + start;
+        bool many = end > start && tr_utf8_next(NULL, text, end - start) < end - start;
+        r->moved = r->moved || (start == 0 && end > 0 && (many || r->to->length == 0));
         tr_bytes_append(&r->out, r->to->data, r->to->length);
     } else {
         tr_bytes_append(&r->out, r->from->data + start, end - start);
@@ -298,7 +307,7 @@ static tr_status put_segment(void *context, size_t start, size_t end, bool match
 }
 
 tr_status tr_pattern_replace(tr_bytes_t *text, const tr_pattern_t *pattern, const tr_bytes_t *to,
-                             tr_error_t *err)
+                             bool *moved, tr_error_t *err)
 {
     replacing_t replacing = {.from = text, .to = to};
     tr_status status =
@@ -310,5 +319,8 @@ tr_status tr_pattern_replace(tr_bytes_t *text, const tr_pattern_t *pattern, cons
     tr_bytes_append(&replacing.out, "", 0);
     tr_bytes_release(text);
     *text = replacing.out;
+    if (moved != NULL) {
+        *moved = replacing.moved;
+    }
     return TR_OK;
 }

@@ -14,7 +14,7 @@ typedef struct tr_pattern tr_pattern_t;
 typedef enum tr_pattern_kind {
     TR_PATTERN_TEXT,  ///< the text itself
     TR_PATTERN_REGEX, ///< a regular expression as tokenizer.json has it (pattern_syntax.c)
-    TR_PATTERN_PCRE2, ///< the same, but its classes are PCRE2's
+    TR_PATTERN_PCRE2, ///< one of our own, as PCRE2 reads it
 } tr_pattern_kind_t;
 
 /// text: `length` bytes, length >= 1. TR_ERR_UNSUPPORTED for an expression that is not understood.
@@ -51,9 +51,11 @@ typedef tr_status (*tr_piece_fn)(void *context, size_t start, size_t length);
 tr_status tr_pattern_cut(const tr_pattern_t *pattern, tr_cut_t cut, bool invert, const char *text,
                          size_t length, tr_piece_fn take, void *context, tr_error_t *err);
 
-/// Every match in the text becomes `to`. Fails as tr_pattern_find; the text is then as it was.
+/// Every match in the text becomes `to`. *moved, if not NULL: whether the text's first character
+/// went without one in its place (the `tokenizers` library puts `to` in the place of a match's last
+/// one). Fails as tr_pattern_find; the text is then as it was.
 tr_status tr_pattern_replace(tr_bytes_t *text, const tr_pattern_t *pattern, const tr_bytes_t *to,
-                             tr_error_t *err);
+                             bool *moved, tr_error_t *err);
 
 /// An expression of Oniguruma's as PCRE2 reads it. Appends to out. TR_ERR_UNSUPPORTED, naming what
 /// the two read differently.

@@ -7,20 +7,24 @@
 
 #include "common/text/tokenizer_parts.h"
 
-/// GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and on, in order.
+/// Printable bytes stand for themselves, the others for U+0100 and on, in order. White space and
+/// controls are not printable, so that a vocabulary's file has none.
+uint32_t tr_alphabet_point(unsigned byte)
+{
+    return byte <= 0x20                   ? 0x100 + byte
+           : byte >= 0x7F && byte <= 0xA0 ? 0x121 + byte - 0x7F
+           : byte == 0xAD                 ? 0x143
+                                          : byte;
+}
+
 static void fill_alphabet(tr_tokenizer_t *tokenizer)
 {
     // Code points of the alphabet are below 256 + 68: 512 is enough.
     for (size_t i = 0; i < 512; i++) {
         tokenizer->byte_of[i] = -1;
     }
-    uint32_t next = 256;
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        // Bytes that Latin-1 shows as a character. White space and controls are not among them, so
-        // that a vocabulary's file has none.
-        bool printable =
-            (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-        uint32_t point = printable ? byte : next++;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        uint32_t point = tr_alphabet_point(byte);
         tokenizer->byte_of[point] = (int16_t)byte;
         char *spelt = tokenizer->spelt[byte]; // one byte, or two below U+0800
         spelt[0] = (char)(point < 0x80 ? point : 0xC0U | point >> 6);

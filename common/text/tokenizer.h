@@ -1,11 +1,10 @@
-/// Text to token ids and back, as the file tokenizer.json of a Hugging Face directory defines it.
+/// Text to token ids and back, as the files of a Hugging Face directory define it: tokenizer.json,
+/// a tokenizer.model of SentencePiece or tiktoken, tiktoken.model, tekken.json, or vocab.json with
+/// merges.txt.
 ///
-/// The ids and the decoded text are those of the `tokenizers` library (golden files pin them), with
-/// one deliberate difference: special ids that the template would add are not added where the text
+/// The ids and the decoded text are those of transformers 5 (golden files pin them), with one
+/// deliberate difference: special ids that the template would add are not added where the text
 /// already has them, so a prompt that starts with the begin token does not get two.
-///
-/// A directory whose class is LlamaTokenizer is read as transformers 5 reads it, with `legacy` and
-/// `add_prefix_space` of tokenizer_config.json (tokenizer_class.c).
 ///
 /// It understands the models BPE and Unigram, added tokens, TemplateProcessing, and the
 /// normalizers, pre-tokenizers and decoders that have a row in normalizer.c, pre_tokenizer.c and
@@ -38,7 +37,7 @@ enum {
 
 // Life cycle
 
-/// Reads model_directory/tokenizer.json, and the special ids from tokenizer_config.json,
+/// Reads the directory's files, and the special ids from tokenizer_config.json,
 /// generation_config.json and config.json, where those exist (the first that names one decides).
 /// *tokenizer: owned by the caller; NULL on failure. TR_ERR_IO, TR_ERR_FORMAT, TR_ERR_UNSUPPORTED.
 tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directory,

@@ -87,7 +87,8 @@ static tr_status parse_token(tr_tokenizer_t *tokenizer, const json_t *node, size
     tr_bytes_t text = {0};
     tr_bytes_append(&text, json_string_value(content), json_string_length(content));
     if (normalized) {
-        TR_TRY(tr_tokenizer_normalize(&text, tokenizer, TR_TEXT_BEGINS, err));
+        tr_text_place_t place = TR_TEXT_BEGINS;
+        TR_TRY(tr_tokenizer_normalize(&text, tokenizer, &place, err));
     }
     tr_added_tokens_t *tokens = normalized ? &tokenizer->normalized : &tokenizer->raw;
     tokens->items[tokens->count++] = (tr_added_token_t){

@@ -190,7 +190,7 @@ static tr_status encode_between(encoding_t *encoding, const char *text, size_t l
     }
     tr_bytes_t normal = {0};
     tr_bytes_append(&normal, text, length);
-    tr_status status = tr_tokenizer_normalize(&normal, encoding->tokenizer, place, encoding->err);
+    tr_status status = tr_tokenizer_normalize(&normal, encoding->tokenizer, &place, encoding->err);
     if (status == TR_OK) {
         status = encode_added(encoding, normal.data, normal.length, place, true);
     }

@@ -31,8 +31,8 @@ typedef struct tr_component {
     /// NULL: it has no members that matter.
     tr_status (*parse)(tr_text_stage_t *stage, const json_t *node, tr_error_t *err);
 
-    /// A normalizer: rewrites text.
-    tr_status (*normalize)(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t place,
+    /// A normalizer: rewrites text, and says where what is left of it lies.
+    tr_status (*normalize)(tr_bytes_t *text, const tr_text_stage_t *stage, tr_text_place_t *place,
                            tr_error_t *err);
 
     /// A pre-tokenizer: what must be done to a text before it is cut at the stage's pattern. False
@@ -128,9 +128,10 @@ struct tr_tokenizer {
     int32_t eos;
 };
 
-/// All stages of the normalizer, in place.
+/// All stages of the normalizer, in place. *place: TR_TEXT_INSIDE where a text that began has lost
+/// its first character.
 tr_status tr_tokenizer_normalize(tr_bytes_t *text, const tr_tokenizer_t *tokenizer,
-                                 tr_text_place_t place, tr_error_t *err);
+                                 tr_text_place_t *place, tr_error_t *err);
 
 /// A tokenizer without vocabularies, stages and special ids. Owned by the caller.
 tr_tokenizer_t *tr_tokenizer_empty(void);
@@ -138,9 +139,13 @@ tr_tokenizer_t *tr_tokenizer_empty(void);
 /// An id that fits a vocabulary, -1 for anything else.
 int32_t tr_tokenizer_parse_id(const json_t *value);
 
-/// Rewrites the root of the directory's tokenizer.json as transformers 5 does for the class that
-/// the directory names (tokenizer_class.c). TR_ERR_IO, TR_ERR_FORMAT of the files that it reads.
-tr_status tr_tokenizer_apply_class(json_t *root, const char *directory, tr_error_t *err);
+/// The code point that stands for a byte in GPT-2's alphabet.
+uint32_t tr_alphabet_point(unsigned byte);
+
+/// The normalizer Precompiled (precompiled.c): how it is parsed, and what it does.
+tr_status tr_precompiled_parse(tr_text_stage_t *stage, const json_t *node, tr_error_t *err);
+tr_status tr_precompiled_normalize(tr_bytes_t *text, const tr_text_stage_t *stage,
+                                   tr_text_place_t *place, tr_error_t *err);
 
 /// "model" of tokenizer.json, and its tables.
 tr_status tr_tokenizer_parse_model(tr_tokenizer_t *tokenizer, const tr_tokenizer_source_t *source,

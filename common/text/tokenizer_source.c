@@ -10,9 +10,34 @@
 #include "common/text/json.h"
 #include "common/text/vocab.h"
 
+tr_status tr_tokenizer_source_open(tr_tokenizer_source_t *source, const char *directory,
+                                   tr_error_t *err)
+{
+    const struct {
+        const char *name;
+        json_t **file;
+    } files[] = {{"tokenizer_config.json", &source->tokenizer_config},
+                 {"config.json", &source->config},
+                 {"special_tokens_map.json", &source->special_tokens_map},
+                 {"added_tokens.json", &source->added_tokens}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = tr_format("%s/%s", directory, files[i].name);
+        tr_status status = tr_json_read(files[i].file, path, true, err);
+        free(path);
+        TR_TRY(status);
+    }
+    return TR_OK;
+}
+
 void tr_tokenizer_source_release(tr_tokenizer_source_t *source)
 {
+    json_decref(source->tokenizer_config);
+    json_decref(source->config);
+    json_decref(source->special_tokens_map);
+    json_decref(source->added_tokens);
     json_decref(source->root);
+    json_decref(source->names);
+    json_decref(source->extra);
     free(source->tokens);
     free(source->merges);
     free(source->files[0]);
@@ -267,8 +292,6 @@ static bool take_merges(tr_tokenizer_source_t *source, char **at)
 
 // Files
 
-enum { FILE_LIMIT = 256 << 20 }; // bytes; the largest public tokenizer.json have some 35 MB
-
 static const char BAD_MODEL[] = "model: expected an object",
                   BAD_MERGE[] = "expected \"a b\" or [\"a\", \"b\"]"; // the caller says which
 
@@ -334,7 +357,7 @@ tr_status tr_tokenizer_source_read_json(tr_tokenizer_source_t *source, const cha
                                         tr_error_t *err)
 {
     size_t length = 0;
-    TR_TRY(tr_file_read(&source->files[0], &length, path, FILE_LIMIT, err));
+    TR_TRY(tr_file_read(&source->files[0], &length, path, TR_TOKENIZER_FILE_LIMIT, err));
     tr_bytes_t rest = {0};
     const char *wrong = scan(source, &rest, source->files[0]);
     tr_status status = TR_OK;
@@ -358,7 +381,7 @@ tr_status tr_tokenizer_source_read_vocab(tr_tokenizer_source_t *source, const ch
                                          tr_error_t *err)
 {
     size_t length = 0;
-    TR_TRY(tr_file_read(&source->files[0], &length, path, FILE_LIMIT, err));
+    TR_TRY(tr_file_read(&source->files[0], &length, path, TR_TOKENIZER_FILE_LIMIT, err));
     char *at = source->files[0];
     return take(&at, '{') && take_ids(source, &at)
                ? TR_OK
@@ -369,7 +392,7 @@ tr_status tr_tokenizer_source_read_merges(tr_tokenizer_source_t *source, const c
                                           tr_error_t *err)
 {
     size_t length = 0, line = 1;
-    TR_TRY(tr_file_read(&source->files[1], &length, path, FILE_LIMIT, err));
+    TR_TRY(tr_file_read(&source->files[1], &length, path, TR_TOKENIZER_FILE_LIMIT, err));
     const char *text = source->files[1], *end = text + length;
     for (size_t n; text < end; text += n + 1, line++) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""What the `tokenizers` library makes of nasty texts with the tokenizers that people have, as hashes.
+"""What transformers makes of nasty texts with the tokenizers that people have, as hashes.
 
     python3 tests/golden/make_tokenizers.py DIRECTORY > tests/golden/tokenizers.json
 
-DIRECTORY is what `tests/golden/tokenizers_fetch DIRECTORY` has fetched: NAME/tokenizer.json. Checked with tokenizers 0.23.3, and
-transformers 5.24.0, which gives a LlamaTokenizer other steps than its file has (docs/tokenizers.md). For each chunk of texts a SHA-256 of the lines "[1,2,3]\\n" of ids, without the template's tokens, and one of the texts that decoding gives for
-them, special tokens kept, each behind its length in bytes.
+DIRECTORY is what `tests/golden/tokenizers_fetch DIRECTORY` has fetched; tokenizer_forms.py makes directories of other forms of it. Made with
+transformers 5.24.0, tokenizers 0.23.3, sentencepiece, tiktoken and protobuf, without mistral-common. For each chunk of texts a SHA-256 of the
+lines "[1,2,3]\\n" of ids, without the template's tokens, and one of the texts that decoding gives for them, special tokens kept, each behind its
+length in bytes.
 """
 
 import hashlib
 import json
-import os
 import sys
+import tempfile
 
 import nasty_texts
+import tokenizer_forms
 import tokenizers
 import transformers
 
@@ -40,22 +42,12 @@ def hashes(tokenizer):
     return result
 
 
-def read(directory):
-    """The tokenizer of the library that stands for the directory."""
-    with open(os.path.join(directory, "tokenizer_config.json"), encoding="utf-8") as file:
-        llama = json.load(file).get("tokenizer_class") == "LlamaTokenizer"
-    if llama:
-        return transformers.AutoTokenizer.from_pretrained(directory).backend_tokenizer
-    return tokenizers.Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
-
-
 def main():
     golden = {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__}
-    for name in sorted(os.listdir(sys.argv[1])):
-        path = os.path.join(sys.argv[1], name, "tokenizer.json")
-        with open(path, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        golden[name] = {"sha256": digest, **hashes(read(os.path.dirname(path)))}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, path in tokenizer_forms.directories(sys.argv[1], scratch).items():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path).backend_tokenizer
+            golden[name] = {"sha256": tokenizer_forms.digest(path), **hashes(tokenizer)}
     json.dump(golden, sys.stdout, indent=1)
     print()
 

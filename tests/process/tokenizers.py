@@ -1,6 +1,6 @@
-"""Our ids and texts for the nasty texts against the hashes of the `tokenizers` library: tokenizers.py TROUPE DIRECTORY GOLDEN [STEP]
+"""Our ids and texts for the nasty texts against the hashes of transformers: tokenizers.py TROUPE DIRECTORY GOLDEN [STEP]
 
-DIRECTORY has NAME/tokenizer.json for the names of GOLDEN (tests/golden/make_tokenizers.py). STEP: every so many chunks alone.
+DIRECTORY has what tests/golden/tokenizers_fetch fetches, for the names of GOLDEN (tests/golden/make_tokenizers.py). STEP: every so many chunks alone.
 """
 
 import hashlib
@@ -8,9 +8,11 @@ import itertools
 import json
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, "tests/golden")
 import nasty_texts
+import tokenizer_forms
 
 
 def run(troupe, model, lines, *options):
@@ -43,16 +45,13 @@ def main():
     with open(path, encoding="utf-8") as file:
         golden = json.load(file)
     wrong = 0
+    scratch = tempfile.TemporaryDirectory()
+    models = tokenizer_forms.directories(directory, scratch.name)
     for name, wanted in golden.items():
         if name in ("tokenizers", "transformers"):  # their versions
             continue
-        model = "%s/%s" % (directory, name)
-        try:
-            with open(model + "/tokenizer.json", "rb") as file:
-                digest = hashlib.sha256(file.read()).hexdigest()
-        except FileNotFoundError:
-            digest = None
-        if digest != wanted["sha256"]:
+        model = models.get(name, "%s/%s" % (directory, name))
+        if tokenizer_forms.digest(model) != wanted["sha256"]:
             print("skipped: %s is not here, or another version of it" % model)
             continue
         found = list(compare(troupe, model, wanted, chunks))

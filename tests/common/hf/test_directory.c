@@ -194,22 +194,23 @@ Test(directory, the_tokenizer_goes_with_the_model_and_nothing_else_does)
         tr_format("%s/deep/er/saved/", folder); // folders above are made; the slash is no name
     static const char *const there[] = {"tokenizer.json",          "tokenizer_config.json",
                                         "special_tokens_map.json", "generation_config.json",
+                                        "tiktoken.model",          "tekken.json",
                                         "optimizer.safetensors",   "README.md"};
     host_model_t model;
     cr_assert_eq(tr_directory_make(source, NULL), TR_OK);
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 8; i++) {
         free(scratch_write(source, there[i], there[i], strlen(there[i])));
     }
     host_open(&model, MODELS "tied");
     save_ok(saved, &model, source);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 6; i++) {
         char *path = tr_format("%s%s", saved, there[i]);
         char *text = scratch_read(path, NULL);
         cr_expect_str_eq(text, there[i]);
         free(text);
         free(path);
     }
-    cr_expect_eq(scratch_count(saved), 6);
+    cr_expect_eq(scratch_count(saved), 8);
     host_close(&model);
     free(saved);
     free(source);

@@ -167,7 +167,7 @@ Test(pattern, a_match_is_replaced_wherever_it_is)
     tr_error_t err = {0};
     tr_bytes_append(&text, " a  b ", 6);
     tr_bytes_append(&to, "_", 1);
-    cr_assert_eq(tr_pattern_replace(&text, pattern, &to, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_pattern_replace(&text, pattern, &to, NULL, &err), TR_OK, "%s", err.text);
     cr_expect_str_eq(text.data, "_a_b_");
     tr_bytes_release(&text);
     tr_bytes_release(&to);

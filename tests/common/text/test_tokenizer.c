@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/base/file.h"
+#include "common/text/base64.h"
 #include "common/text/tokenizer.h"
 #include "common/text/utf8.h"
 #include "tests/support/scratch.h"
@@ -193,6 +194,66 @@ Test(tokenizer, a_directorys_class_is_read_as_transformers_reads_it)
     json_decref(cases);
     scratch_close(&folder);
     free(directory);
+}
+
+/// A directory with a case's files: texts of "files", base64 where their name ends in .model, or
+/// JSON of the case's own.
+static void write_files(const char *folder, const json_t *files, json_t *of_case)
+{
+    const char *name;
+    json_t *content;
+    json_object_foreach(of_case, name, content)
+    {
+        const char *key = json_string_value(content), *text = key;
+        const json_t *file = json_object_get(files, key);
+        size_t length = strlen(key);
+        tr_bytes_t bytes = {0};
+        if (file != NULL) {
+            text = json_string_value(file);
+            bool binary = length > 6 && strcmp(key + length - 6, ".model") == 0;
+            length = strlen(text);
+            if (binary) {
+                cr_assert(tr_base64_decode(&bytes, text, length), "%s", key);
+                text = bytes.data;
+                length = bytes.length;
+            }
+        }
+        free(scratch_write(folder, name, text, length));
+        tr_bytes_release(&bytes);
+    }
+}
+
+Test(tokenizer, a_directory_of_any_form_is_read_as_transformers_reads_it)
+{
+    json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/tokenizer_directories.json",
+                                    JSON_ALLOW_NUL, NULL),
+           *of_case, *row;
+    size_t i, j;
+    json_array_foreach(json_object_get(golden, "cases"), i, of_case)
+    {
+        char *folder = scratch_open();
+        const char *name = json_string_value(json_object_get(of_case, "name"));
+        write_files(folder, json_object_get(golden, "files"), json_object_get(of_case, "files"));
+        tr_tokenizer_t *tokenizer = open_tokenizer(folder);
+        json_array_foreach(json_object_get(of_case, "texts"), j, row)
+        {
+            json_t *one =
+                json_pack("{s:O, s:O, s:O, s:s}", "text", json_array_get(row, 0), "special",
+                          json_array_get(row, 1), "decoded", json_array_get(row, 2), "name", name);
+            // The template's begin token is not put before the text's own.
+            const json_t *ids = json_array_get(row, 1);
+            if (json_array_size(ids) < 2 ||
+                !json_equal(json_array_get(ids, 0), json_array_get(ids, 1))) {
+                expect_ids(tokenizer, one, "special", TR_ENCODE_SPECIAL);
+            }
+            expect_decoded(tokenizer, one, "special", "decoded", 0);
+            json_decref(one);
+        }
+        tr_tokenizer_destroy(&tokenizer);
+        scratch_close(&folder);
+    }
+    cr_assert(i > 50);
+    json_decref(golden);
 }
 
 /// The ids of a text, and how many.

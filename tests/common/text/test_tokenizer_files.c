@@ -204,8 +204,6 @@ Test(tokenizer_files, a_missing_feature_is_refused_by_its_name)
          "continuing_subword_prefix"},
         {offsetof(parts_t, model), "\"end_of_word_suffix\":\"</w>\",", "end_of_word_suffix"},
         {offsetof(parts_t, normalizer), "{\"type\":\"BertNormalizer\"}", "BertNormalizer"},
-        {offsetof(parts_t, normalizer),
-         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}", "Precompiled"},
         {offsetof(parts_t, pre_tokenizer), "{\"type\":\"UnicodeScripts\"}", "UnicodeScripts"},
         {offsetof(parts_t, pre_tokenizer),
          "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}", "'(a'"},
@@ -287,6 +285,73 @@ Test(tokenizer_files, tables_of_another_shape_are_refused)
         cr_expect_eq(load_from(&tokenizer, directory_of(file), &err), TR_ERR_FORMAT, "%s", file);
         cr_expect_not_null(strstr(err.text, cases[i].said), "%s: %s", file, err.text);
         free(file);
+    }
+}
+
+/// Writes up to three files, name and text in turn, into a new directory.
+static char *directory_with_files(const char *const *files)
+{
+    char *directory = tr_strdup("/tmp/troupe-test-tokenizer-XXXXXX");
+    cr_assert_not_null(mkdtemp(directory));
+    for (size_t i = 0; i < 6 && files[i] != NULL; i += 2) {
+        char *path = tr_format("%s/%s", directory, files[i]);
+        tr_error_t err = {0};
+        cr_assert_eq(tr_file_write_atomic(path, files[i + 1], strlen(files[i + 1]), &err), TR_OK);
+        free(path);
+    }
+    return directory;
+}
+
+#define FILE_OF(model) \
+    "tokenizer.json",  \
+        "{\"decoder\":{\"type\":\"Fuse\"},\"model\":{" model "\"vocab\":{\"a\":0},\"merges\":[]}}"
+#define CLASS(name) "tokenizer_config.json", "{\"tokenizer_class\":\"" name "\"}"
+
+Test(tokenizer_files, directories_that_transformers_reads_otherwise_are_refused_by_name)
+{
+    static const struct {
+        const char *files[6];
+        tr_status status;
+        const char *said;
+    } cases[] = {
+        {{FILE_OF(""), CLASS("T5TokenizerFast")}, TR_ERR_UNSUPPORTED, "'T5Tokenizer'"},
+        {{FILE_OF(""), CLASS("CohereTokenizer")}, TR_ERR_UNSUPPORTED, "'CohereTokenizer'"},
+        {{FILE_OF("\"type\":\"WordPiece\","), CLASS("BertTokenizer")},
+         TR_ERR_UNSUPPORTED,
+         "'BertTokenizer'"},
+        {{FILE_OF("\"type\":\"WordPiece\","), CLASS("GPT2Tokenizer")},
+         TR_ERR_UNSUPPORTED,
+         "'WordPiece' is not supported for tokenizer_class 'GPT2Tokenizer'"},
+        {{FILE_OF(""), "tokenizer_config.json", "{\"split_special_tokens\":true}"},
+         TR_ERR_UNSUPPORTED,
+         "split_special_tokens"},
+        {{"qwen.tiktoken", "IQ== 0\n"}, TR_ERR_UNSUPPORTED, "qwen.tiktoken is not supported"},
+        {{"tokenizer.model", "IQ== 0\n", "tekken.json", "{}"}, TR_ERR_UNSUPPORTED, "more than one"},
+        {{"tekken.json", "{\"config\":{\"pattern\":\"a\"},\"vocab\":[{\"token_bytes\":\"IQ==\"}]}"},
+         TR_ERR_UNSUPPORTED,
+         "special_tokens"},
+        {{"tekken.json", "{\"config\":{\"pattern\":\"a\"},\"vocab\":[],\"special_tokens\":[]}"},
+         TR_ERR_FORMAT,
+         "tekken.json: expected"},
+        {{"tokenizer.model", "IQ== 0\nIg==\n"}, TR_ERR_FORMAT, "tokenizer.model:2: expected"},
+        {{"tokenizer.model", "IQ=! 0\n"}, TR_ERR_FORMAT, "tokenizer.model:1: expected"},
+        {{"tokenizer.model", ""}, TR_ERR_FORMAT, "tokenizer.model:1: expected"},
+        {{"vocab.json", "{\"a\":0}", "merges.txt", ""}, TR_ERR_UNSUPPORTED, "must name a class"},
+        {{"vocab.json", "{\"a\":0}", "merges.txt", "#version: 0.2\na b c\n",
+          CLASS("GPT2Tokenizer")},
+         TR_ERR_FORMAT,
+         "merges.txt:2: expected"},
+        {{"vocab.json", "[]", "merges.txt", "", CLASS("GPT2Tokenizer")},
+         TR_ERR_FORMAT,
+         "vocab.json: expected"},
+        {{"vocab.json", "{\"a\":0}", CLASS("GPT2Tokenizer")}, TR_ERR_IO, "tokenizer.json"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tr_tokenizer_t *tokenizer = NULL;
+        tr_error_t err = {0};
+        tr_status status = load_from(&tokenizer, directory_with_files(cases[i].files), &err);
+        cr_expect_eq(status, cases[i].status, "%zu: %s", i, err.text);
+        cr_expect_not_null(strstr(err.text, cases[i].said), "%zu: %s", i, err.text);
     }
 }
 
