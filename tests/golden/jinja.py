@@ -3,11 +3,13 @@
     tests/golden/jinja.py > tests/golden/jinja.json
 
 Needs transformers (5.24 was used), whose environment for chat templates renders each template below with the variables below: its
-text and what its `generation` blocks wrote, in bytes; null where it raises. Each covers a part of the language.
+text and what its `generation` blocks wrote, in bytes; null where it raises. Each covers a part of the language. "every" are hashes (FNV-1a) of
+what templates write of every character that Unicode 14, Python 3.11's, has: "ranges" of code points, CHUNK of them a text.
 """
 
 import json
 import sys
+import unicodedata
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -209,6 +211,44 @@ def render(template):
     return {"text": texts[0], "spans": [[len(texts[0][:end].encode()) for end in span] for span in spans[0]]}
 
 
+CHUNK = 2048
+EVERY = [
+    "{{ x | upper }}{{ x.upper() }}",
+    "{{ x | lower }}{{ x.lower() }}",
+    "{{ x | title }}",
+    "{{ x.title() }}",
+    "{% for c in x %}{{ c | capitalize }}{{ (c ~ 'A').capitalize() }}{{ ('x' ~ c) | capitalize }}{{ (c ~ 'a') | title }}{{ ('a' ~ c ~ 'a').title() }}{% endfor %}",
+    "{% for c in x %}{{ (c ~ '\u03a3' ~ c) | lower }}{{ ('a' ~ c ~ '\u03a3' ~ c ~ 'a').lower() }}{{ ('a' ~ c ~ '\u03a3' ~ c ~ '1') | lower }}{% endfor %}",
+    "{% for c in x %}{{ (c ~ 'a' ~ c) | trim }}|{{ (c ~ 'a' ~ c).strip() }}|{{ (c ~ 'a' ~ c).lstrip() }}|{{ (c ~ 'a' ~ c).rstrip() }}|{{ c.isspace() }}{% endfor %}",
+    "{% for c in x %}{{ c is lower }}{{ ('A' ~ c) is upper }}{{ ('a' ~ c) is lower }}{{ c is upper }}{{ (c ~ 'b').split() }}{% endfor %}",
+]
+
+
+def every_character():
+    """Ranges of assigned code points, but NUL and surrogates."""
+    ranges = []
+    for point in range(1, 0x110000):
+        if unicodedata.category(chr(point)) in ("Cn", "Cs", "Co"):
+            continue
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return ranges
+
+
+def hash_of(template, ranges):
+    points = [point for first, last in ranges for point in range(first, last + 1)]
+    value = 0xCBF29CE484222325
+    for at in range(0, len(points), CHUNK):
+        text = render_jinja_template([[]], chat_template=template, x="".join(map(chr, points[at : at + CHUNK])))[0][0]
+        for byte in text.encode():
+            value = ((value ^ byte) * 0x100000001B3) & (2**64 - 1)
+    return "%016x" % value
+
+
 cases = [{"template": template, "rendered": render(template)} for template in TEMPLATES]
-json.dump({"variables": VARIABLES, "cases": cases}, sys.stdout, separators=(",", ":"))
+ranges = every_character()
+every = [[template, hash_of(template, ranges)] for template in EVERY]
+json.dump({"variables": VARIABLES, "cases": cases, "chunk": CHUNK, "ranges": ranges, "every": every}, sys.stdout, separators=(",", ":"))
 print()

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/jinja/case.h"
 #include "common/text/jinja/filters.h"
 #include "common/text/jinja/strings.h"
 
@@ -48,45 +49,76 @@ static tr_status filter_trim(jinja_value_t *result, jinja_run_t *run, const jinj
     return jinja_spend(run, (length - result->text.length) / 4 * characters);
 }
 
-/// Each character changed by itself: the first ones by `first`, the others by `rest`.
+/// text in other cases: its first character in `first`, the others in `rest`.
+static void append_cased(jinja_builder_t *builder, jinja_text_t text, jinja_case_t first,
+                         jinja_case_t rest)
+{
+    char bytes[JINJA_CASE_BYTES];
+    for (size_t at = 0; at < text.length;) {
+        size_t n = jinja_change_case(bytes, at == 0 ? first : rest, text, at);
+        jinja_append_text(builder, (jinja_text_t){bytes, n});
+        at += tr_utf8_next(NULL, text.data + at, text.length - at);
+    }
+}
+
 static tr_status change(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call,
-                        uint32_t (*first)(uint32_t point), uint32_t (*rest)(uint32_t point),
-                        bool words)
+                        jinja_case_t first, jinja_case_t rest)
 {
     jinja_builder_t builder = {.run = run};
-    bool begins = true;
     TR_TRY(filter_string(result, run, call));
     TR_TRY(jinja_spend(run, result->text.length / 4));
-    for (size_t at = 0, n; at < result->text.length; at += n) {
-        uint32_t point = 0;
-        n = tr_utf8_next(&point, result->text.data + at, result->text.length - at);
-        jinja_append_point(&builder, begins ? first(point) : rest(point));
-        // Jinja's words begin after white space and after opening brackets.
-        bool opens = point != 0 && point < 0x80 && strchr("-({[<", (int)point) != NULL;
-        begins = words && (opens || jinja_leading_space(result->text.data + at, n) > 0);
-    }
+    append_cased(&builder, result->text, first, rest);
     return jinja_finish(result, &builder);
 }
 
 static tr_status filter_upper(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return change(result, run, call, jinja_upper, jinja_upper, false);
+    return change(result, run, call, JINJA_UPPER, JINJA_UPPER);
 }
 
 static tr_status filter_lower(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return change(result, run, call, jinja_lower, jinja_lower, false);
+    return change(result, run, call, JINJA_LOWER, JINJA_LOWER);
 }
 
 static tr_status filter_capitalize(jinja_value_t *result, jinja_run_t *run,
                                    const jinja_call_t *call)
 {
-    return change(result, run, call, jinja_upper, jinja_lower, false);
+    return change(result, run, call, JINJA_TITLE, JINJA_LOWER);
 }
 
+/// Whether a word of Jinja's begins behind the character at text[at]: after white space and opening
+/// brackets.
+static bool divides(jinja_text_t text, size_t at, size_t length)
+{
+    return strchr("-({[<", text.data[at]) != NULL ||
+           jinja_leading_space(text.data + at, length) > 0;
+}
+
+/// Each word by itself, also where a letter's small form depends on what is around it.
 static tr_status filter_title(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return change(result, run, call, jinja_upper, jinja_lower, true);
+    jinja_builder_t builder = {.run = run};
+    TR_TRY(filter_string(result, run, call));
+    jinja_text_t text = result->text;
+    TR_TRY(jinja_spend(run, text.length / 4));
+    for (size_t at = 0, end; at < text.length; at = end) {
+        size_t n = tr_utf8_next(NULL, text.data + at, text.length - at);
+        bool between = divides(text, at, n);
+        char bytes[JINJA_CASE_BYTES];
+        size_t first = jinja_change_case(bytes, JINJA_UPPER, text, at);
+        jinja_append_text(&builder, (jinja_text_t){bytes, first});
+        for (end = at + n; end < text.length; end += n) {
+            n = tr_utf8_next(NULL, text.data + end, text.length - end);
+            if (divides(text, end, n) != between) {
+                break;
+            }
+        }
+        n = tr_utf8_next(NULL, text.data + at, text.length - at);
+        append_cased(&builder, (jinja_text_t){text.data + at + n, end - at - n}, JINJA_LOWER,
+                     JINJA_LOWER);
+    }
+    return jinja_finish(result, &builder);
 }
 
 /// Every place, or the first `count` ones; an empty text is between all characters.

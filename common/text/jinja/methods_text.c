@@ -1,6 +1,7 @@
 // Methods of texts: Python's str.
 #include <string.h>
 
+#include "common/text/jinja/case.h"
 #include "common/text/jinja/methods.h"
 #include "common/text/jinja/strings.h"
 
@@ -328,9 +329,11 @@ static tr_status method_title(jinja_value_t *result, jinja_run_t *run, const jin
     TR_TRY(jinja_spend(run, text.length));
     for (size_t at = 0, n; at < text.length; at += n) {
         uint32_t point = 0;
+        char bytes[JINJA_CASE_BYTES];
+        size_t length = jinja_change_case(bytes, inside ? JINJA_LOWER : JINJA_TITLE, text, at);
+        jinja_append_text(&builder, (jinja_text_t){bytes, length});
         n = tr_utf8_next(&point, text.data + at, text.length - at);
-        jinja_append_point(&builder, inside ? jinja_lower(point) : jinja_upper(point));
-        inside = jinja_upper(point) != jinja_lower(point);
+        inside = jinja_is_cased(point);
     }
     return jinja_finish(result, &builder);
 }

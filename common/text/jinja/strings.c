@@ -1,13 +1,11 @@
 // Python's texts on UTF-8. Classes of characters come from PCRE2's tables, which the tokenizer uses
-// too; case from the C library's table of Unicode, whatever the process's locale is.
+// too.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "common/text/jinja/strings.h"
 
-#include <locale.h>
 #include <pcre2.h>
 #include <pthread.h>
 #include <string.h>
-#include <wctype.h>
 
 size_t jinja_utf8_put(char *bytes, uint32_t point)
 {
@@ -177,8 +175,7 @@ size_t jinja_line(size_t *ending, jinja_text_t text)
 // Classes and case
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static locale_t unicode; // never freed: the process's
-static pcre2_code *unprintable, *alphabetic;
+static pcre2_code *unprintable, *alphabetic; // never freed: the process's
 
 static pcre2_code *compiled(const char *class)
 {
@@ -190,23 +187,9 @@ static pcre2_code *compiled(const char *class)
 
 static void prepare(void)
 {
-    unicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     unprintable = compiled("[\\p{C}\\p{Z}]");
     alphabetic = compiled("\\p{L}");
-    TR_ASSERT(unicode != (locale_t)0 && unprintable != NULL && alphabetic != NULL,
-              "the C library or PCRE2 has no Unicode");
-}
-
-uint32_t jinja_upper(uint32_t point)
-{
-    pthread_once(&once, prepare);
-    return (uint32_t)towupper_l((wint_t)point, unicode);
-}
-
-uint32_t jinja_lower(uint32_t point)
-{
-    pthread_once(&once, prepare);
-    return (uint32_t)towlower_l((wint_t)point, unicode);
+    TR_ASSERT(unprintable != NULL && alphabetic != NULL, "PCRE2 has no Unicode");
 }
 
 static bool matches(pcre2_code *const *class, uint32_t point)

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/text/jinja/case.h"
 #include "common/text/jinja/run.h"
 #include "common/text/jinja/strings.h"
 
@@ -95,32 +96,32 @@ static tr_status test_same(jinja_value_t *result, jinja_run_t *run, const jinja_
     return jinja_compare(&result->truth, run, JINJA_EQUAL, a, b);
 }
 
-/// Whether there are letters and none changes.
+/// Whether a letter is of the case, and none of another.
 static tr_status test_case(jinja_value_t *result, jinja_run_t *run, const jinja_value_t *self,
-                           uint32_t (*change)(uint32_t point))
+                           bool (*is)(uint32_t point), bool (*is_other)(uint32_t point))
 {
     jinja_text_t text;
-    bool cased = false, same = true;
+    bool some = false, other = false;
     TR_TRY(jinja_to_text(&text, run, self));
     TR_TRY(jinja_spend(run, text.length));
     for (size_t at = 0, n; at < text.length; at += n) {
         uint32_t point = 0;
         n = tr_utf8_next(&point, text.data + at, text.length - at);
-        cased = cased || jinja_upper(point) != jinja_lower(point);
-        same = same && change(point) == point;
+        some = some || is(point);
+        other = other || is_other(point) || jinja_is_title(point);
     }
-    *result = jinja_bool(cased && same);
+    *result = jinja_bool(some && !other);
     return TR_OK;
 }
 
 static tr_status test_lower(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return test_case(result, run, call->self, jinja_lower);
+    return test_case(result, run, call->self, jinja_is_lower, jinja_is_upper);
 }
 
 static tr_status test_upper(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return test_case(result, run, call->self, jinja_upper);
+    return test_case(result, run, call->self, jinja_is_upper, jinja_is_lower);
 }
 
 static const jinja_builtin_t TESTS[] = {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/text/jinja/jinja.h"
+#include "common/text/utf8.h"
 
 static json_t *golden(void)
 {
@@ -66,6 +67,64 @@ Test(jinja, templates_write_what_transformers_has_them_write)
         }
         tr_jinja_text_release(&text);
     }
+    json_decref(file);
+}
+
+/// FNV-1a of bytes behind others.
+static uint64_t hash(uint64_t value, const char *data, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        value = (value ^ (unsigned char)data[i]) * 0x100000001B3U;
+    }
+    return value;
+}
+
+/// The hash goes on with what the template makes of x, which is emptied.
+static uint64_t hash_rendered(uint64_t value, const json_t *template, tr_bytes_t *x)
+{
+    json_t *variables = json_pack("{s:s%}", "x", x->data, x->length);
+    tr_jinja_text_t text = {0};
+    tr_error_t err = {0};
+    cr_assert_eq(
+        render(&text, json_string_value(template), json_string_length(template), variables, &err),
+        TR_OK, "%s", err.text);
+    value = hash(value, text.text.data, text.text.length);
+    tr_jinja_text_release(&text);
+    json_decref(variables);
+    x->length = 0;
+    return value;
+}
+
+Test(jinja, letters_and_white_space_are_pythons_for_every_character)
+{
+    json_t *file = golden(), *row, *range;
+    json_int_t chunk = json_integer_value(json_object_get(file, "chunk"));
+    size_t i, j;
+    json_array_foreach(json_object_get(file, "every"), i, row)
+    {
+        const json_t *template = json_array_get(row, 0);
+        uint64_t value = 0xCBF29CE484222325U;
+        tr_bytes_t x = {0};
+        json_int_t count = 0;
+        json_array_foreach(json_object_get(file, "ranges"), j, range)
+        {
+            json_int_t last = json_integer_value(json_array_get(range, 1));
+            for (json_int_t p = json_integer_value(json_array_get(range, 0)); p <= last; p++) {
+                char bytes[4];
+                tr_bytes_append(&x, bytes, tr_utf8_put(bytes, (uint32_t)p));
+                if (++count % chunk == 0) {
+                    value = hash_rendered(value, template, &x);
+                }
+            }
+        }
+        value = x.length > 0 ? hash_rendered(value, template, &x) : value;
+        char *found = tr_format("%016llx", (unsigned long long)value);
+        cr_expect_str_eq(found, json_string_value(json_array_get(row, 1)), "%s",
+                         json_string_value(template));
+        free(found);
+        tr_bytes_release(&x);
+    }
+    cr_assert(i > 5);
     json_decref(file);
 }
 
