@@ -214,53 +214,76 @@ static bool read_specials(tr_tokenizer_source_t *source, places_t *places, const
     return right;
 }
 
-tr_status tr_tokenizer_source_read_tekken(tr_tokenizer_source_t *source, const char *path,
-                                          tr_error_t *err)
+/// How many tokens there are beside `specials`: all that are listed, or as many as the config says.
+static size_t vocabulary_size(const json_t *config, const json_t *vocab, size_t specials)
 {
-    json_t *file = NULL, *value, *added = json_array();
-    size_t i;
-    TR_TRY(tr_json_read(&file, path, false, err));
+    const json_t *limit = json_object_get(config, "default_vocab_size");
+    size_t count = json_array_size(vocab);
+    if (json_is_integer(limit) && json_integer_value(limit) >= (json_int_t)specials &&
+        (size_t)json_integer_value(limit) - specials < count) {
+        count = (size_t)json_integer_value(limit) - specials;
+    }
+    return count;
+}
+
+/// The special tokens' names, as members of "added_tokens" without ids.
+static json_t *names_of(const tr_tokenizer_source_t *source, const places_t *places)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < places->count; i++) {
+        json_array_append_new(list,
+                              json_pack("{s:s%, s:b, s:b}", "content",
+                                        source->texts.data + places->items[i].start,
+                                        places->items[i].length, "special", 1, "normalized", 0));
+    }
+    return list;
+}
+
+/// False where the file is not of this form.
+static bool take_tekken(tr_tokenizer_source_t *source, const json_t *file)
+{
     const json_t *config = json_object_get(file, "config"), *vocab = json_object_get(file, "vocab");
     const json_t *list = json_object_get(file, "special_tokens");
     const json_t *said = json_object_get(config, "default_num_special_tokens");
-    const json_t *limit = json_object_get(config, "default_vocab_size");
     const char *pattern = tr_json_string(config, "pattern", NULL);
-    if (file != NULL && list == NULL) {
-        json_decref(added);
-        json_decref(file);
+    json_int_t specials =
+        json_is_integer(said) ? json_integer_value(said) : (json_int_t)json_array_size(list);
+    if (pattern == NULL || specials < 0 || specials >= TR_VOCAB_LIMIT) {
+        return false;
+    }
+    size_t count = vocabulary_size(config, vocab, (size_t)specials);
+    places_t places = {0}, named = {0};
+    bool right = count > 0 && count < TR_VOCAB_LIMIT - (size_t)specials &&
+                 read_specials(source, &named, list, (size_t)specials);
+    for (size_t i = 0; right && i < count; i++) {
+        const json_t *value = json_object_get(json_array_get(vocab, i), "token_bytes");
+        right = json_is_string(value) &&
+                spell(source, &places, json_string_value(value), json_string_length(value),
+                      (int32_t)((size_t)specials + i));
+    }
+    add_tokens(source, &places);
+    if (right) { // special tokens are in the vocabulary too, but nothing is merged to them
+        build(source, pattern);
+        json_object_set_new(source->root, "added_tokens", names_of(source, &named));
+    }
+    add_tokens(source, &named);
+    return right;
+}
+
+tr_status tr_tokenizer_source_read_tekken(tr_tokenizer_source_t *source, const char *path,
+                                          tr_error_t *err)
+{
+    json_t *file = NULL;
+    TR_TRY(tr_json_read(&file, path, false, err));
+    bool old = json_object_get(file, "special_tokens") == NULL;
+    bool right = !old && take_tekken(source, file);
+    json_decref(file);
+    if (old) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
                        "%s has no special_tokens: transformers reads such an old one with the help "
                        "of mistral-common alone",
                        path);
     }
-    size_t specials =
-        json_is_integer(said) ? (size_t)json_integer_value(said) : json_array_size(list);
-    size_t count = json_array_size(vocab);
-    if (json_is_integer(limit) && (size_t)json_integer_value(limit) - specials < count) {
-        count = (size_t)json_integer_value(limit) - specials;
-    }
-    places_t places = {0}, named = {0};
-    bool right = pattern != NULL && count > 0 && specials + count < TR_VOCAB_LIMIT &&
-                 read_specials(source, &named, list, specials);
-    for (i = 0; right && i < count; i++) {
-        value = json_object_get(json_array_get(vocab, i), "token_bytes");
-        right = json_is_string(value) && spell(source, &places, json_string_value(value),
-                                               json_string_length(value), (int32_t)(specials + i));
-    }
-    add_tokens(source, &places);
-    if (right) {
-        build(source, pattern);
-        for (i = 0; i < named.count; i++) {
-            json_array_append_new(added,
-                                  json_pack("{s:s%, s:b, s:b}", "content",
-                                            source->texts.data + named.items[i].start,
-                                            named.items[i].length, "special", 1, "normalized", 0));
-        }
-        json_object_set(source->root, "added_tokens", added);
-    }
-    add_tokens(source, &named);
-    json_decref(added);
-    json_decref(file);
     return right ? TR_OK
                  : tr_fail(err, TR_ERR_FORMAT,
                            "%s: expected a config with a pattern, a vocab of token_bytes, and "
