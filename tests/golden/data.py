@@ -205,6 +205,8 @@ def write_parquet():
     table = typed_table()
     (HERE / "parquet_types.json").write_text(json.dumps([plain(row) for row in table.to_pylist()], indent=1))
     pq.write_table(table, HERE / "parquet_types.parquet")
+    pq.write_table(table.select(["nanos"]), HERE / "parquet_int96.parquet", use_deprecated_int96_timestamps=True)
+    (HERE / "parquet_int96.json").write_text(json.dumps([{"nanos": plain(t)} for t in table["nanos"].to_pylist()]))
     pq.write_table(table, HERE / "parquet_types_v2.parquet", data_page_version="2.0", use_dictionary=False, compression="none", store_decimal_as_integer=True)
 
 

@@ -110,6 +110,30 @@ Test(formats, packed_files_have_the_rows_of_the_unpacked)
     expect_rows("rows.json.zst", "rows.json", line);
 }
 
+Test(formats, a_pipe_has_the_rows_of_a_file)
+{
+    static const char *const files[] = {"rows.json", "rows.jsonl", "rows.jsonl.gz",
+                                        "rows.json.zst"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        size_t length;
+        char *source = golden(files[i]), *data = scratch_read(source, &length);
+        int ends[2];
+        tr_data_file_t *file;
+        tr_error_t err = {0};
+        cr_assert_eq(pipe(ends), 0);
+        cr_assert_eq(write(ends[1], data, length), (ssize_t)length); // a pipe holds as much
+        close(ends[1]);
+        char *path = tr_format("/dev/fd/%d", ends[0]);
+        cr_assert_eq(tr_data_file_open(&file, path, &err), TR_OK, "%s", err.text);
+        cr_expect_eq(file->rows, 6, "%s: %zu rows", files[i], file->rows);
+        tr_data_file_close(&file);
+        close(ends[0]);
+        free(path);
+        free(data);
+        free(source);
+    }
+}
+
 Test(formats, packed_files_that_are_cut_off_are_refused)
 {
     expect_cut_refused("rows.jsonl.zst", 200, "unexpected end of file");
@@ -190,6 +214,7 @@ Test(formats, parquet_has_the_rows_that_pyarrow_reads)
     static const size_t rows[5] = {1, 2, 3, 4, 5};
     expect_rows("parquet_types.parquet", "parquet_types.json", rows);
     expect_rows("parquet_types_v2.parquet", "parquet_types.json", rows);
+    expect_rows("parquet_int96.parquet", "parquet_int96.json", rows);
 }
 
 // Damage
