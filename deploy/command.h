@@ -26,6 +26,7 @@ int command_devices(int argc, char **argv);
 int command_schema(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_render(int argc, char **argv);
+int command_data(int argc, char **argv);
 
 /// tr_recipe_load of arguments[0] (NULL: no file) with the rest as overrides. Prints every problem
 /// to standard error, one a line, the last of which is the sentence of the failure.

@@ -19,6 +19,7 @@ static const subcommand_t subcommands[] = {
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
     {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
     {"schema", command_schema},     {"tokenize", command_tokenize}, {"render", command_render},
+    {"data", command_data},
 };
 
 /// argp prints what follows \v after the options.
@@ -35,6 +36,7 @@ static const char purpose[] =
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
     "  tokenize --model DIR [FILE]   texts to token ids, and back\n"
     "  render --model DIR FILE...    what the conversations of data files become\n"
+    "  data FILE...                  columns and lengths of data files; which rows are bad\n"
     "  schema                        the JSON Schema of recipes, for editors\n"
     "  devices                       what a role's `device` may be on this machine\n"
     "  keys DIR                      make keys for runs across machines\n"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#include "common/data/forms.h"
+#include "common/data/columns.h"
 #include "common/data/kinds.h"
 #include "common/data/mixture.h"
 #include "common/data/reader.h"
@@ -106,6 +106,7 @@ static tr_status recognise(tr_dataset_t *dataset, size_t index, const json_t *na
     if (first == NULL) {
         return TR_OK;
     }
+    tr_columns_release(&dataset->columns[index]);
     tr_status status = tr_columns_find(&dataset->columns[index], first, names, options, err);
     json_decref(first);
     return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", file->path);

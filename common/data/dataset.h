@@ -21,8 +21,8 @@ tr_status tr_dataset_new(tr_dataset_t **dataset, const char *const *files, size_
                          tr_error_t *err);
 void tr_dataset_destroy(tr_dataset_t **dataset);
 
-/// Finds how the rows of each file become ours (forms.h), as options->columns and their first rows
-/// say. Before any row is read. TR_ERR_ARGUMENT, with the file.
+/// Finds how the rows of each file become ours (columns.h), as options->columns and their first
+/// rows say. Before any row is read, or anew. TR_ERR_ARGUMENT, with the file.
 tr_status tr_dataset_recognise(tr_dataset_t *dataset, const tr_rows_options_t *options,
                                tr_error_t *err);
 

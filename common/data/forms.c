@@ -3,17 +3,13 @@
 // Names and rules are those of the programs: LLaMA-Factory (data/converter.py), ms-swift
 // (preprocessor/core.py) and OpenRLHF (datasets/). A function adds our columns, as conversations,
 // and leaves what a form may lack to kinds.c, which demands what the algorithm needs. Next:
-// dataset.c, which calls them for each row.
+// columns.c, which calls them for each row.
 #include "common/data/forms.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/data/kinds.h"
-#include "common/text/json.h"
-#include "common/text/utf8.h"
-
-#define SHOWN "\001shown" // in a row: tr_columns_t.shown
 
 // Values
 
@@ -406,16 +402,6 @@ static tr_status read_prompt_messages(json_t *row, tr_error_t *err)
 #define ANSWERED (PAIRED | TR_ROWS_OF(LABELLED) | TR_ROWS_OF(PROMPT_COMPLETION))
 #define ANY (ANSWERED | TR_ROWS_OF(PROMPTS) | TR_ROWS_OF(MESSAGES))
 
-struct tr_form {
-    const char *name;
-    unsigned kinds;          // of rows that are made: it is looked for where one of them is taken
-    const char *has[2];      // columns that tell it
-    const char *lacks[3];    // columns that are ours, or another form's, and go before
-    const char *reads[6];    // more columns that it is made of
-    const char *shown[4][2]; // ours, and theirs in sentences
-    tr_status (*read)(json_t *row, tr_error_t *err);
-};
-
 static const tr_form_t FORMS[] = {
     {.name = "alpaca",
      .kinds = ANY,
@@ -496,9 +482,8 @@ static bool fits(const tr_form_t *form, const json_t *row, const tr_rows_options
     return found;
 }
 
-/// The one form that fits, or none.
-static tr_status find_form(const tr_form_t **form, const json_t *row,
-                           const tr_rows_options_t *options, tr_error_t *err)
+tr_status tr_form_find(const tr_form_t **form, const json_t *row, const tr_rows_options_t *options,
+                       tr_error_t *err)
 {
     *form = NULL;
     for (size_t i = 0; i < FORM_COUNT; i++) {
@@ -517,214 +502,4 @@ static tr_status find_form(const tr_form_t **form, const json_t *row,
         *form = other;
     }
     return TR_OK;
-}
-
-// Names that the recipe gives
-
-/// A column, or the value that a dotted path leads to. *root: the column.
-static json_t *at_path(const json_t *row, const char *path, char **root)
-{
-    const char *dot = strchr(path, '.');
-    json_t *value = json_object_get(row, path);
-    *root =
-        value != NULL || dot == NULL ? tr_strdup(path) : tr_format("%.*s", (int)(dot - path), path);
-    if (value != NULL || dot == NULL) {
-        return value;
-    }
-    value = json_object_get(row, *root);
-    for (const char *at = dot; value != NULL && at != NULL; at = strchr(at + 1, '.')) {
-        const char *end = strchr(at + 1, '.');
-        char *key =
-            end != NULL ? tr_format("%.*s", (int)(end - at - 1), at + 1) : tr_strdup(at + 1);
-        value = json_object_get(value, key);
-        free(key);
-    }
-    return value;
-}
-
-/// Gives a column what another one holds, with its flaw. All of the row is as the file has it.
-static void rename_column(json_t *renamed, const json_t *row, const char *ours, const char *path)
-{
-    char *root;
-    json_t *value = at_path(row, path, &root);
-    const char *flaw = tr_json_flaw(row, root);
-    json_t *flaws = json_object_get(renamed, TR_JSON_FLAWS);
-    if (value != NULL) {
-        json_object_set(renamed, ours, value);
-    } else {
-        json_object_del(renamed, ours);
-    }
-    if (flaw != NULL) {
-        json_object_set_new(flaws, ours, json_string(flaw));
-    } else {
-        json_object_del(flaws, ours);
-    }
-    free(root);
-}
-
-static void rename_all(json_t *row, const json_t *names)
-{
-    const char *ours;
-    json_t *path, *as_it_was = json_copy(row);
-    json_t *flaws = json_copy(json_object_get(row, TR_JSON_FLAWS));
-    if (flaws != NULL) {
-        json_object_set_new(as_it_was, TR_JSON_FLAWS, flaws);
-    }
-    json_object_foreach((json_t *)names, ours, path)
-    {
-        if (json_is_null(path)) {
-            json_object_del(row, ours);
-        } else {
-            rename_column(row, as_it_was, ours, json_string_value(path));
-        }
-    }
-    json_decref(as_it_was);
-}
-
-char *tr_columns_list(const json_t *row)
-{
-    tr_bytes_t text = {0};
-    const char *column;
-    json_t *value;
-    tr_bytes_append(&text, "", 0);
-    json_object_foreach((json_t *)row, column, value)
-    {
-        if ((unsigned char)column[0] > 1) { // what is not a column begins with \001
-            tr_bytes_append(&text, ", ", text.length > 0 ? 2 : 0);
-            tr_bytes_append(&text, column, strlen(column));
-        }
-    }
-    return text.data;
-}
-
-/// Each name must be that of a column in the first row, which says for all what there is.
-static tr_status check_names(const json_t *names, const json_t *row, tr_error_t *err)
-{
-    const char *ours;
-    json_t *path;
-    json_object_foreach((json_t *)names, ours, path)
-    {
-        char *root = NULL;
-        if (!json_is_string(path) && !json_is_null(path)) {
-            return tr_fail(err, TR_ERR_ARGUMENT,
-                           "data.columns: %s: expected the name of a column, or null", ours);
-        }
-        bool there = json_is_null(path) || at_path(row, json_string_value(path), &root) != NULL;
-        free(root);
-        if (!there) {
-            char *list = tr_columns_list(row);
-            tr_fail(err, TR_ERR_ARGUMENT,
-                    "data.columns: %s: the first row has no column '%s'; it has %s", ours,
-                    json_string_value(path), list);
-            free(list);
-            return TR_ERR_ARGUMENT;
-        }
-    }
-    return TR_OK;
-}
-
-// A file
-
-static void show(json_t *shown, const char *ours, const char *theirs)
-{
-    if (json_object_get(shown, ours) == NULL && strcmp(ours, theirs) != 0) {
-        json_object_set_new(shown, ours, json_sprintf("%s (%s)", theirs, ours));
-    }
-}
-
-/// How sentences call our columns: as the recipe does, else as the form.
-static json_t *make_shown(const tr_form_t *form, const json_t *names)
-{
-    json_t *shown = json_object(), *path;
-    const char *ours;
-    json_object_foreach((json_t *)names, ours, path)
-    {
-        if (json_is_string(path)) {
-            show(shown, ours, json_string_value(path));
-        }
-    }
-    for (size_t i = 0; form != NULL && i < LENGTH(form->shown) && form->shown[i][0] != NULL; i++) {
-        show(shown, form->shown[i][0], form->shown[i][1]);
-    }
-    return shown;
-}
-
-tr_status tr_columns_find(tr_columns_t *columns, const json_t *first, const json_t *names,
-                          const tr_rows_options_t *options, tr_error_t *err)
-{
-    *columns = (tr_columns_t){0};
-    TR_TRY(check_names(names, first, err));
-    json_t *row = json_copy((json_t *)first);
-    if (names != NULL) {
-        rename_all(row, names);
-    }
-    tr_status status = find_form(&columns->form, row, options, err);
-    json_decref(row);
-    if (status == TR_OK && (columns->form != NULL || names != NULL)) {
-        columns->names = json_deep_copy(names);
-        columns->shown = make_shown(columns->form, names);
-    }
-    return status;
-}
-
-void tr_columns_release(tr_columns_t *columns)
-{
-    json_decref(columns->names);
-    json_decref(columns->shown);
-    *columns = (tr_columns_t){0};
-}
-
-/// Nothing is made of a flawed column.
-static tr_status expect_sound(const json_t *row, const char *const *columns, size_t count,
-                              tr_error_t *err)
-{
-    for (size_t i = 0; i < count && columns[i] != NULL; i++) {
-        const char *flaw = tr_json_flaw(row, columns[i]);
-        if (flaw != NULL) {
-            return tr_fail(err, TR_ERR_FORMAT, "%s: found %s", tr_column_shown(row, columns[i]),
-                           flaw);
-        }
-    }
-    return TR_OK;
-}
-
-tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err)
-{
-    const tr_form_t *form = columns->form;
-    if (columns->shown == NULL) {
-        return TR_OK;
-    }
-    if (columns->names != NULL) {
-        rename_all(row, columns->names);
-    }
-    json_object_set(row, SHOWN, columns->shown);
-    if (form == NULL) {
-        return TR_OK;
-    }
-    TR_TRY(expect_sound(row, form->has, LENGTH(form->has), err));
-    TR_TRY(expect_sound(row, form->reads, LENGTH(form->reads), err));
-    for (size_t i = 0; i < LENGTH(form->has) && form->has[i] != NULL; i++) {
-        if (json_object_get(row, form->has[i]) == NULL) {
-            return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing",
-                           tr_column_shown(row, form->has[i]));
-        }
-    }
-    return form->read(row, err);
-}
-
-const char *tr_columns_form(const tr_columns_t *columns)
-{
-    return columns->form != NULL ? columns->form->name : "TRL";
-}
-
-const char *tr_column_shown(const json_t *row, const char *column)
-{
-    const char *shown = json_string_value(json_object_get(json_object_get(row, SHOWN), column));
-    return shown != NULL ? shown : column;
-}
-
-void tr_columns_strip(json_t *row)
-{
-    json_object_del(row, SHOWN);
-    json_object_del(row, TR_JSON_FLAWS);
 }

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "common/data/columns.h"
 #include "common/data/extract_prompt.h"
-#include "common/data/forms.h"
 #include "common/text/finish.h"
 #include "common/text/json.h"
 
@@ -411,6 +411,7 @@ done:
 // The table
 
 typedef struct kind {
+    const char *name;     // in words
     const char *own;      // the column that tells the kind
     const char *needs[3]; // columns of every row that are a text or a list, and not empty
     const char *optional; // one more, if the first row has it
@@ -420,15 +421,22 @@ typedef struct kind {
 
 // The columns label and margin are neither texts nor lists: the functions look at them.
 static const kind_t KINDS[TR_KIND_COUNT] = {
-    [TR_KIND_STEPWISE] = {"completions", {PROMPT, "completions", "labels"}, NULL, 1, read_steps},
-    [TR_KIND_PAIRS] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
-    [TR_KIND_WHOLE_PAIRS] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_whole_pair},
-    [TR_KIND_UNPAIRED] = {"chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
-    [TR_KIND_LABELLED] = {"label", {PROMPT, "completion"}, NULL, 1, read_labelled},
-    [TR_KIND_PROMPT_COMPLETION] = {"completion", {PROMPT, "completion"}, NULL, 1, read_completion},
-    [TR_KIND_MESSAGES] = {"messages", {"messages"}, NULL, 1, read_messages},
-    [TR_KIND_TEXT] = {TEXT, {TEXT}, NULL, 1, read_text},
-    [TR_KIND_PROMPTS] = {PROMPT, {PROMPT}, NULL, 1, read_prompt},
+    [TR_KIND_STEPWISE] =
+        {"steps", "completions", {PROMPT, "completions", "labels"}, NULL, 1, read_steps},
+    [TR_KIND_PAIRS] = {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
+    [TR_KIND_WHOLE_PAIRS] = {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_whole_pair},
+    [TR_KIND_UNPAIRED] = {"sides of pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
+    [TR_KIND_LABELLED] =
+        {"labelled completions", "label", {PROMPT, "completion"}, NULL, 1, read_labelled},
+    [TR_KIND_PROMPT_COMPLETION] = {"prompts with completions",
+                                   "completion",
+                                   {PROMPT, "completion"},
+                                   NULL,
+                                   1,
+                                   read_completion},
+    [TR_KIND_MESSAGES] = {"conversations", "messages", {"messages"}, NULL, 1, read_messages},
+    [TR_KIND_TEXT] = {"texts", TEXT, {TEXT}, NULL, 1, read_text},
+    [TR_KIND_PROMPTS] = {"prompts", PROMPT, {PROMPT}, NULL, 1, read_prompt},
 };
 
 /// The enum's order decides where several kinds fit: a row with `chosen` and `prompt` is a pair,
@@ -455,6 +463,11 @@ const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
 {
     const char *own = name_of(options, KINDS[kind].own);
     return tr_dataset_has(dataset, own) ? NULL : own;
+}
+
+const char *tr_kind_name(tr_kind_t kind)
+{
+    return KINDS[kind].name;
 }
 
 size_t tr_kind_sequences(tr_kind_t kind)

@@ -48,7 +48,7 @@ typedef struct tr_rows_options {
     bool drop;             ///< bad rows are left out for good
     size_t room; ///< a prompt that is longer leaves too little of the model to what answers it
 
-    /// JSON of an object: our columns, each with the file's, or null (forms.h); NULL: none.
+    /// JSON of an object: our columns, each with the file's, or null (columns.h); NULL: none.
     const char *columns;
     const char *prompt_column; ///< the name of the column `prompt`
     const char *text_column;   ///< the name of the column `text`
@@ -74,6 +74,9 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
 /// The name of the column that tells the kind, where the first row lacks it; NULL: it has it.
 const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
                             const tr_rows_options_t *options);
+
+/// The kind in words: "pairs".
+const char *tr_kind_name(tr_kind_t kind);
 
 /// Sequences of a row: 2 for pairs, whose first one is the chosen side.
 size_t tr_kind_sequences(tr_kind_t kind);

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "common/data/forms.h"
+#include "common/data/columns.h"
 
 void tr_rows_release(tr_rows_t *rows)
 {

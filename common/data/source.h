@@ -15,7 +15,7 @@
 typedef struct tr_source {
     char *path;
     double weight;   ///< 0: none is given
-    json_t *columns; ///< its own of data.columns (forms.h); NULL: none
+    json_t *columns; ///< its own of data.columns (columns.h); NULL: none
 } tr_source_t;
 
 /// The map of an item; NULL: it is a path. A new reference.

@@ -137,3 +137,49 @@ refused "data.train.0: expected a path, a weight above 0 and a map of columns, f
 refused "data.train.0: the path is missing" '{}' 'data.train=[{weight: 2}]'
 refused "data.train.1: there is no file '$SCRATCH/missing.jsonl'" '{}' "data.train=[$SCRATCH/light.jsonl, {path: $SCRATCH/missing.jsonl}]"
 refused "data.eval: each row is taken once, whatever its file's weight: leave the weights out" '{"text": "a"}' "data.eval=[{path: $SCRATCH/rows.jsonl, weight: 2}]"
+
+say "troupe data: columns, lengths, who reads the rows, what is bad"
+cat >"$SCRATCH/look.jsonl" <<'ROWS'
+{"instruction": "Sag „ja“.", "output": "ja", "id": 1}
+{"instruction": "Say no.", "output": null, "id": NaN}
+{"instruction": "Say
+{"instruction": "Say it.", "output": ["it"], "id": 18446744073709551615}
+ROWS
+# look WORDS...: lines that must stand in the output, spaces aside.
+look()
+{
+    local line
+    for line in "$@"; do
+        tr -s ' ' <"$SCRATCH/out" | grep -qxF -- "$line" || fail "troupe data does not say '$line', but: $(cat "$SCRATCH/out")"
+    done
+}
+"$TROUPE" data "$SCRATCH/look.jsonl" >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
+look "4 rows in 1 file" "1 of 4 rows are bad: such a row ends a run, or is left out (data.on_bad_row: drop)" \
+    "instruction 3 0 text 7, 7.7, 9" "output 3 1 text, list (1) 2, 2.0, 2" "id 3 1 number 2 flawed" \
+    "sft prompts with completions, columns as in alpaca" "dpo nothing: there is no column chosen"
+grep -q "look.jsonl:3: malformed JSON at byte" "$SCRATCH/out" || fail "the row that is no JSON is not named"
+"$TROUPE" data "$SCRATCH/look.jsonl" --model "$MODEL" data.chat_template=chatml >"$SCRATCH/out" 2>"$SCRATCH/err" || fail "troupe data: $(cat "$SCRATCH/err")"
+look "prompts with completions by sft: 4 rows an epoch" "3 of 4 rows are bad: such a row ends a run, or is left out (data.on_bad_row: drop)" "Sag „ja“.<|im_end|>"
+grep -q "look.jsonl:2: output (completion): expected a text or a list of messages, found null" "$SCRATCH/out" || fail "a null is not named"
+for command in "data $SCRATCH/look.jsonl --model $MODEL data.chat_template=chatml" "check $SCRATCH/sft.yaml name=look data.train=[$SCRATCH/look.jsonl] data.chat_template=chatml" \
+    "render --model $MODEL --template chatml $SCRATCH/look.jsonl"; do
+    $TROUPE $command >/dev/null 2>"$SCRATCH/err" # the rows are bad besides
+    grep -qF 'tokens="<|im_start|> <|im_end|>" "the chat template writes these and the tokenizer lacks them' "$SCRATCH/err" ||
+        fail "troupe ${command%% *} does not say that the tokenizer lacks ChatML's tokens"
+done
+# Lengths by `troupe tokenize`: a begin token, the text, an end token.
+head -n 20 examples/data/pairs.jsonl | python3 -c 'import json, sys; [print(json.dumps(json.loads(line)["prompt"])) for line in sys.stdin]' >"$SCRATCH/texts"
+python3 -c 'import json, sys; [print(json.dumps({"text": json.loads(line)})) for line in open(sys.argv[1])]' "$SCRATCH/texts" >"$SCRATCH/texts.jsonl"
+"$TROUPE" data "$SCRATCH/texts.jsonl" --model "$MODEL" --algorithm sft --rows 0 >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
+"$TROUPE" tokenize --model "$MODEL" "$SCRATCH/texts" | python3 -c '
+import json, sys
+lengths = [len(json.loads(line)) + 1 for line in sys.stdin]
+print(f"rows with their prompts: {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.1f} on average")' >"$SCRATCH/lengths"
+look "$(cat "$SCRATCH/lengths")"
+"$TROUPE" data --recipe "$SCRATCH/sft.yaml" "data.train=[{path: $SCRATCH/heavy.jsonl, weight: 2, columns: {prompt: question}}, $SCRATCH/light.jsonl]" >"$SCRATCH/out" 2>&1 ||
+    fail "troupe data: $(cat "$SCRATCH/out")"
+look "9 rows in 2 files" "prompts with completions by sft: 12 rows an epoch"
+"$TROUPE" data "$SCRATCH/light.jsonl" --algorithm none >/dev/null 2>"$SCRATCH/err" && fail "no algorithm reads rows"
+grep -qF "there is no algorithm 'none'" "$SCRATCH/err" || fail "the algorithm is not named: $(cat "$SCRATCH/err")"
+"$TROUPE" data >/dev/null 2>"$SCRATCH/err" && fail "no file is looked at"
+grep -qF "expected data files, or --recipe, which names them" "$SCRATCH/err" || fail "no file is named: $(cat "$SCRATCH/err")"

@@ -1,5 +1,5 @@
 /// Columns of other programs become ours, as their own converters have it, and never by a guess.
-#include "common/data/forms.h"
+#include "common/data/columns.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,0 +1,45 @@
+/// Between stages 1 and 2 of data: the columns of a file become ours, which kinds.h reads.
+///
+/// Their names are TRL's. The recipe says which columns of a file are ours (data.columns); what
+/// other programs call theirs is recognised (forms.h).
+#ifndef TR_DATA_COLUMNS_H
+#define TR_DATA_COLUMNS_H
+
+#include <jansson.h>
+
+#include "common/base/status.h"
+
+typedef struct tr_form tr_form_t;
+typedef struct tr_rows_options tr_rows_options_t;
+
+/// How the rows of one file become ours. {0} changes nothing; release frees it.
+typedef struct tr_columns {
+    const tr_form_t *form; ///< NULL: they have our columns
+    json_t *names;         ///< ours -> a column of the file, or null; NULL: none. Owned
+    json_t *shown;         ///< ours -> how sentences call it. Owned
+} tr_columns_t;
+
+/// Finds it by a file's first row. names: an object of our columns (or those of a form), each with
+/// the file's column, a dotted path into one, or null for a column that nothing shall read; or
+/// NULL. options: which kinds of rows are taken. TR_ERR_ARGUMENT for names that the row does not
+/// have, and for rows that may be read in two ways: the sentence says what to write.
+tr_status tr_columns_find(tr_columns_t *columns, const json_t *first, const json_t *names,
+                          const tr_rows_options_t *options, tr_error_t *err);
+void tr_columns_release(tr_columns_t *columns);
+
+/// Makes our columns in a row of the file. TR_ERR_FORMAT for a bad row, "column: what is wrong".
+tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err);
+
+/// What the form is called: "alpaca". "TRL": none was needed.
+const char *tr_columns_form(const tr_columns_t *columns);
+
+/// How a sentence about a row calls one of our columns: "output (completion)", or the name itself.
+const char *tr_column_shown(const json_t *row, const char *column);
+
+/// The columns of a row, for sentences. Owned by the caller (free).
+char *tr_columns_list(const json_t *row);
+
+/// Removes from a copy of a row what is not a column.
+void tr_columns_strip(json_t *row);
+
+#endif
