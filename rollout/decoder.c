@@ -33,6 +33,7 @@ struct rollout_decoder {
     slot_t *slots;       // [max_batch]
     int32_t *free_pages; // stack of [free_count]
     size_t free_count;
+    size_t states; // sequences whose states the cache has room for, by the index of their slots
 };
 
 /// One call of rollout_decode.
@@ -137,20 +138,24 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// Makes the cache hold at least `pages`, and one more that nobody reads (device_pass.h). No
-/// sequence is running: all pages are free. A larger cache replaces a smaller one, whose contents
-/// nobody needs.
-static tr_status reserve_pages(rollout_decoder_t *decoder, size_t pages, tr_error_t *err)
+/// Makes the cache hold at least `pages` and the states of `sequences`, and one more of each that
+/// nobody reads (device_pass.h). No sequence is running: all pages are free. A larger cache
+/// replaces a smaller one, whose contents nobody needs.
+static tr_status reserve(rollout_decoder_t *decoder, size_t pages, size_t sequences,
+                         tr_error_t *err)
 {
     // The cache only grows: calls of a run are alike, and a new cache costs the recorded graphs.
-    if (pages <= decoder->free_count) {
+    if (pages <= decoder->free_count && sequences <= decoder->states) {
         return TR_OK;
     }
+    pages = pages > decoder->free_count ? pages : decoder->free_count;
+    sequences = sequences > decoder->states ? sequences : decoder->states;
     // After a failure there is no cache and no page, as in a new decoder.
-    decoder->free_count = 0;
+    decoder->free_count = decoder->states = 0;
     tr_cache_destroy(&decoder->cache);
-    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages + 1, err));
-    rollout_device_use(decoder->device, decoder->cache, (int32_t)pages);
+    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages + 1, sequences + 1, err));
+    decoder->states = sequences;
+    rollout_device_use(decoder->device, decoder->cache, (int32_t)pages, (int32_t)sequences);
     decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
     for (size_t i = 0; i < pages; i++) {
         // The lowest page is on top. Which pages a sequence gets changes no number, only where it
@@ -175,7 +180,7 @@ static tr_status prepare(job_t *job, tr_error_t *err)
         size_t total = request->length + response_limit(job, request);
         longest = total > longest ? total : longest;
     }
-    return reserve_pages(job->decoder, running_limit(job) * pages_for(longest), err);
+    return reserve(job->decoder, running_limit(job) * pages_for(longest), running_limit(job), err);
 }
 
 /// The next request takes a slot, with pages for the longest response that it may get: a running
@@ -211,7 +216,8 @@ static void begin(job_t *job, slot_t *slot)
 static void admit(job_t *job)
 {
     rollout_decoder_t *decoder = job->decoder;
-    // Slots are taken from the first on. A slot's number decides nothing but the order in the pass.
+    // Slots are taken from the first on, so that their numbers are below running_limit: those are
+    // the states that the cache has. Else a number decides nothing but the order in the pass.
     for (size_t i = 0; i < decoder->max_batch && job->next < job->count; i++) {
         const rollout_request_t *request = &job->requests[job->next];
         if (decoder->slots[i].busy) {
@@ -258,7 +264,7 @@ static void gather(const job_t *job, pass_t *pass)
         budget -= waiting == 1 ? 0 : take;
         // A span borrows the ids and the page table: the slot outlives the pass.
         taken->spans[taken->count++] =
-            (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table};
+            (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table, (int32_t)i};
         rows += (int32_t)take;
         // From here on counted as cached, though the pass has yet to run: a failure ends the whole
         // call.
@@ -459,7 +465,7 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
     const job_t job = {.decoder = decoder, .options = &options, .requests = &request};
     size_t columns = tr_sampling_most_kept(sampling, tr_model_config(decoder->model)->vocabulary);
     size_t before = use->now;
-    TR_TRY(reserve_pages(decoder, sequences * pages_for(longest), err));
+    TR_TRY(reserve(decoder, sequences * pages_for(longest), sequences, err));
     *cache = use->now - before;
     int32_t *ids = tr_calloc(longest + pages_for(longest), sizeof *ids);
     tr_status status = TR_OK;

@@ -35,7 +35,7 @@ struct rollout_device {
     tr_model_t *model;
     tr_arena_t *arena;
     tr_cache_t *cache;
-    int32_t spare; // the page that filling rows write to
+    int32_t spare, spare_slot; // the page and the slot that filling rows write to
     known_t known[GRAPHS];
     size_t count;
     size_t generation; // of the arena when the graphs were recorded
@@ -69,11 +69,13 @@ void rollout_device_destroy(rollout_device_t **self)
     }
 }
 
-void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare)
+void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare,
+                        int32_t spare_slot)
 {
     rollout_device_forget(device);
     device->cache = cache;
     device->spare = spare;
+    device->spare_slot = spare_slot;
 }
 
 /// 1, 2, 4, 8, and from there on by 8.
@@ -107,7 +109,7 @@ static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t 
     filled.count = filled.samples = rollout_device_rows(pass->count);
     for (size_t i = pass->count; i < filled.count; i++) {
         // A sequence of one token at position 0, whose page is the spare one.
-        filled.spans[i] = (tr_span_t){&id, 1, 0, &device->spare};
+        filled.spans[i] = (tr_span_t){&id, 1, 0, &device->spare, device->spare_slot};
         filled.sampled_rows[i] = (int32_t)i;
         filled.uniforms[i] = 0.0f;
     }

@@ -37,9 +37,10 @@ void rollout_device_destroy(rollout_device_t **device);
 /// The rows that a pass of `count` sequences is filled up to.
 size_t rollout_device_rows(size_t count);
 
-/// The cache of the passes to come; spare: its page that nobody reads. Graphs of another cache are
-/// dropped.
-void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare);
+/// The cache of the passes to come; spare, spare_slot: its page and its slot that nobody reads.
+/// Graphs of another cache are dropped.
+void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare,
+                        int32_t spare_slot);
 
 /// Drops the graphs: an address that is recorded in them has changed.
 void rollout_device_forget(rollout_device_t *device);

@@ -299,6 +299,20 @@ const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, c
     return file->count == 0 ? NULL : bsearch(&key, file->infos, file->count, sizeof key, by_name);
 }
 
+void tr_safetensors_rename(tr_safetensors_t *file, const char *prefix, const char *to)
+{
+    const size_t old = strlen(prefix), length = strlen(to);
+    TR_ASSERT(length <= old, "'%s' is longer than '%s'", to, prefix);
+    for (size_t i = 0; i < file->count; i++) {
+        char *name = (char *)file->infos[i].name; // this list owns it
+        if (strncmp(name, prefix, old) == 0) {
+            memcpy(name, to, length);
+            memmove(name + length, name + old, strlen(name + old) + 1);
+        }
+    }
+    qsort(file->infos, file->count, sizeof *file->infos, by_name);
+}
+
 const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *key)
 {
     // shards agree in practice; the first that has the key decides

@@ -49,13 +49,18 @@ const tr_safetensors_info_t *tr_safetensors_at(const tr_safetensors_t *file, siz
 /// NULL when there is no such tensor.
 const tr_safetensors_info_t *tr_safetensors_find(const tr_safetensors_t *file, const char *name);
 
+/// From now on tensors whose names begin with `prefix` are known by `to` in its place, which is no
+/// longer than it.
+void tr_safetensors_rename(tr_safetensors_t *file, const char *prefix, const char *to);
+
 /// The value of a key of __metadata__ (of the first shard that has it); NULL when there is none.
 /// Lives until the file is closed.
 const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *key);
 
-/// Writes a tensor that must have shape [rows, columns], or [columns] when rows is 0, to out:
-/// [rows * columns], or [columns]. F32, BF16 and F16 become floats, exactly. Fails with
-/// TR_ERR_FORMAT (no such tensor, another dtype or shape), naming the tensor and what was found.
+/// Writes a tensor that must have shape [rows, columns] (or [rows, 1, columns], a convolution's),
+/// or [columns] when rows is 0, to out: [rows * columns], or [columns]. F32, BF16 and F16 become
+/// floats, exactly. Fails with TR_ERR_FORMAT (no such tensor, another dtype or shape), naming the
+/// tensor and what was found.
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err);
 

@@ -63,8 +63,11 @@ static tr_status find_real(const tr_safetensors_info_t **info, const tr_safetens
 {
     const size_t shape[2] = {rows, columns};
     TR_TRY(find(info, file, name, err));
+    const size_t between[3] = {rows, 1, columns};
     // rows 0: a vector, whose shape has one entry
-    TR_TRY(check_shape(file, *info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
+    TR_TRY((*info)->rank == 3 && (*info)->shape[1] == 1 && rows > 0
+               ? check_shape(file, *info, between, 3, err)
+               : check_shape(file, *info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
     tr_dtype_t dtype = (*info)->dtype;
     return dtype == TR_F32 || dtype == TR_BF16 || dtype == TR_F16
                ? TR_OK

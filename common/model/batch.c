@@ -48,17 +48,19 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
     *batch = (tr_batch_t){0};
     tr_ragged_t *ragged = &batch->ragged;
     measure(ragged, spans, count);
-    // One piece of host memory for all tables: ids, positions, starts, pages.
+    // One piece of host memory for all tables: ids, positions, starts, slots, pages.
     int32_t *ids =
-        tr_calloc(2 * ragged->tokens + count + 1 + count * ragged->max_pages, sizeof *ids);
+        tr_calloc(2 * ragged->tokens + 2 * count + 1 + count * ragged->max_pages, sizeof *ids);
     int32_t *positions = ids + ragged->tokens;
     int32_t *starts = positions + ragged->tokens;
-    int32_t *pages = starts + count + 1;
+    int32_t *slots = starts + count + 1;
+    int32_t *pages = slots + count;
     size_t row = 0;
     for (size_t s = 0; s < count; s++) {
         // Rows of a sequence stand side by side, in the order of the spans; operators find them by
         // starts.
         starts[s] = (int32_t)row;
+        slots[s] = spans[s].slot;
         fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s],
                    &batch->fresh_pages);
         memcpy(ids + row, spans[s].ids, spans[s].length * sizeof *ids);
@@ -72,6 +74,7 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
     batch->ids = tr_arena_indices(arena, queue, ids, ragged->tokens);
     ragged->positions = tr_arena_indices(arena, queue, positions, ragged->tokens);
     ragged->starts = tr_arena_indices(arena, queue, starts, count + 1);
+    ragged->slots = tr_arena_indices(arena, queue, slots, count);
     ragged->pages = tr_arena_indices(arena, queue, pages, count * ragged->max_pages);
     ragged->pages.rows = count;
     ragged->pages.columns = ragged->max_pages;

@@ -15,6 +15,7 @@ typedef struct tr_span {
     size_t length;
     size_t position;      ///< of ids[0] in its sequence; the tokens before are in the pages already
     const int32_t *pages; ///< of the sequence, from position 0, borrowed; NULL: fresh ones
+    int32_t slot;         ///< of the sequence, for layers that keep a state
 } tr_span_t;
 
 /// A batch on the device.

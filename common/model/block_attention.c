@@ -38,6 +38,7 @@ void attention_tensors(const pass_t *p, layer_activations_t *a)
         a->qk_rstd[0] = pass_floats(p, p->T, qk_groups(p, 0));
         a->qk_rstd[1] = pass_floats(p, p->T, qk_groups(p, 1));
     }
+    a->product = p->model->config.attention_gate ? pass_reals(p, p->T, p->W + p->Q) : a->raw;
 }
 
 tr_kv_t attention_fresh_kv(const pass_t *p)
@@ -73,6 +74,40 @@ static void norm_heads_backward(const pass_t *p, size_t segment, const layer_act
     }
 }
 
+// Gates: a row of the product has each query head followed by its gate, then keys and values.
+
+static tr_pieces_t gates_of(const pass_t *p)
+{
+    const size_t dim = p->model->config.head_dim;
+    return (tr_pieces_t){dim, 2 * dim, dim};
+}
+
+/// Queries, keys and values side by side in qkv from where they stand in the product; or back.
+static void gather_heads(const pass_t *p, tr_tensor_t qkv, tr_tensor_t product, bool inverse)
+{
+    const size_t dim = p->model->config.head_dim, rest = p->W - p->Q;
+    const tr_pieces_t dense[] = {{0, dim, dim}, {p->Q, rest, rest}};
+    const tr_pieces_t apart[] = {{0, 2 * dim, dim}, {2 * p->Q, rest, rest}};
+    for (size_t i = 0; i < 2; i++) {
+        const size_t count = i == 0 ? p->model->config.heads : 1;
+        if (inverse) {
+            p->ops->copy_pieces(p->queue, product, apart[i], qkv, dense[i], count);
+        } else {
+            p->ops->copy_pieces(p->queue, qkv, dense[i], product, apart[i], count);
+        }
+    }
+}
+
+/// What the output's product reads: attention, or what the gates let through, in s->gated.
+static tr_tensor_t gated(const pass_t *p, const layer_activations_t *a, const scratch_t *s)
+{
+    if (!p->model->config.attention_gate) {
+        return a->attention;
+    }
+    p->ops->gate(p->queue, s->gated, a->attention, a->product, gates_of(p), TR_GATE_SIGMOID);
+    return s->gated;
+}
+
 /// Turns queries and keys by their positions, or back.
 static void rotate(const pass_t *p, size_t segment, tr_tensor_t qkv, bool inverse)
 {
@@ -93,8 +128,11 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
     const tr_ragged_t *ragged = &p->batch->ragged;
     const tr_heads_t heads = heads_of(p, segment);
 
-    linear_forward(&linears[TR_WEIGHT_QKV], a->raw,
+    linear_forward(&linears[TR_WEIGHT_QKV], a->product,
                    pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
+    if (p->model->config.attention_gate) {
+        gather_heads(p, a->raw, a->product, false);
+    }
     norm_heads(p, segment, a);
     rotate(p, segment, a->qkv, false);
     // After the rotation: cached keys are never rotated again.
@@ -102,8 +140,8 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, heads);
     // The input is kept for the backward pass, so the sum goes into another tensor.
     ops->copy(queue, a->middle, a->input);
-    pass_add_branch(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, a->middle, a->attention,
-                    s->norm);
+    pass_add_branch(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, a->middle,
+                    gated(p, a, s), s->norm);
 }
 
 void attention_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
@@ -114,17 +152,26 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
 
-    dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dy,
-                              a->attention, gradient, s);
-    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dy, a->attention);
+    const bool gates = p->model->config.attention_gate;
+    tr_tensor_t y = gated(p, a, s);
+    dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dy, y,
+                              gradient, s);
+    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dy, y);
+    if (gates) {
+        ops->gate_gradient(queue, s->dattention, s->dproduct, s->dattention, a->attention,
+                           a->product, gates_of(p), TR_GATE_SIGMOID);
+    }
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
                             &p->batch->ragged, heads_of(p, segment));
     // The transpose of a rotation is the rotation back.
     rotate(p, segment, s->dqkv, true);
     norm_heads_backward(p, segment, a, s->dqkv, gradient);
+    if (gates) {
+        gather_heads(p, s->dqkv, s->dproduct, true);
+    }
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
-    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, s->dqkv, x);
+    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, gates ? s->dproduct : s->dqkv, x);
     pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dx, s->dnorm, a->input, a->rstd,
                          gradient);
 }

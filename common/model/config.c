@@ -11,8 +11,6 @@
 #include "common/hf/safetensors.h"
 #include "common/model/config_source.h"
 
-enum { FILE_LIMIT = 16 << 20 };
-
 // Keys of others
 
 static const family_key_t *find_key(const family_keys_t *keys, const char *name)
@@ -144,6 +142,10 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     if (config->attention_scalar > 0.0) {
         config->attention_scale = 1.0 / sqrt(config->attention_scalar);
     }
+    if (config->delta.key_heads > 0 && config->delta.value_heads % config->delta.key_heads != 0) {
+        return config_refuse(source, TR_ERR_FORMAT, "linear_num_value_heads",
+                             "a multiple of linear_num_key_heads");
+    }
     // RoPE rotates pairs of elements.
     if (config->head_dim % 2 != 0) {
         return tr_fail(source->err, TR_ERR_UNSUPPORTED,
@@ -165,8 +167,8 @@ static tr_status finish_experts(tr_model_config_t *config, const source_t *sourc
     return TR_OK;
 }
 
-/// Which layers slide, have no rotation or no experts, where no list says so, as transformers fills
-/// them in.
+/// Which layers slide, recur, have no rotation or no experts, where no list says so, as
+/// transformers fills them in.
 static tr_status finish_layers(tr_model_config_t *config, const source_t *source)
 {
     if (!config->window_used) {
@@ -179,6 +181,9 @@ static tr_status finish_layers(tr_model_config_t *config, const source_t *source
         }
         if (config->sparse_every > 0 && (i + 1) % config->sparse_every != 0) {
             config->dense.bits[i / 64] |= bit;
+        }
+        if (config->attention_every > 0 && (i + 1) % config->attention_every != 0) {
+            config->recurrent.bits[i / 64] |= bit;
         }
         if (config->window > 0 && config->full_every > 0 && i >= config->window_from &&
             (config->window_until == 0 || i < config->window_until) &&
@@ -231,7 +236,7 @@ void tr_model_config_make_scalar(tr_model_config_t *config)
 static tr_status read_config(tr_model_config_t *config, const char *path, tr_error_t *err)
 {
     json_t *root;
-    TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
+    TR_TRY(config_open(&root, path, err));
     source_t source = {root, path, "", err};
     tr_status status;
     TR_TRY_GOTO(read_family(&config->family, &source), done);
@@ -264,7 +269,7 @@ static tr_status read_generation(tr_model_config_t *config, const char *path, tr
     if (access(path, F_OK) != 0) {
         return TR_OK;
     }
-    TR_TRY(tr_json_file_read(&root, path, FILE_LIMIT, err));
+    TR_TRY(tr_json_file_read(&root, path, CONFIG_FILE_LIMIT, err));
     source_t source = {root, path, "", err};
     tr_status status = TR_OK;
     // As transformers' generate, which stops at these; config.json's are for models without the
@@ -305,7 +310,8 @@ static void find_own_head(tr_model_config_t *config, const char *directory)
     tr_safetensors_t *file = NULL;
     tr_error_t ignored = {0}; // who reads the weights reports what is wrong with them
     const family_t *family = family_at(config->family);
-    if (!config->tied_embeddings || tr_safetensors_open(&file, directory, &ignored) != TR_OK) {
+    if (!config->tied_embeddings ||
+        family_open_weights(&file, family, directory, &ignored) != TR_OK) {
         return;
     }
     const tr_safetensors_info_t *head =

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
-#include "common/tensor/tensor.h"
+#include "common/tensor/backend.h"
 
 enum {
     TR_MODEL_EOS_LIMIT = 256,
@@ -122,6 +122,11 @@ typedef struct tr_model_config {
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
     bool router_logits;          ///< output_router_logits: the auxiliary loss is part of the loss
     double router_aux_loss_coef; ///< its factor
+    tr_layer_set_t recurrent;    ///< layers with a gated delta net in place of attention
+    size_t attention_every;      ///< full_attention_interval: of n layers the last alone attends,
+                                 ///< where there is no list; 0: all do
+    tr_delta_t delta;            ///< linear_num_key_heads, linear_num_value_heads and so on
+    bool attention_gate;         ///< each query head has a gate, of what it reads
     double attention_dropout;    ///< not applied; nor are
     double hidden_dropout, embedding_dropout;
     bool tied_embeddings; ///< tie_word_embeddings; false when not given, for a scalar head, and

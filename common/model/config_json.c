@@ -10,9 +10,7 @@
 
 #include "common/hf/json_file.h"
 #include "common/model/config.h"
-#include "common/model/families/family.h"
-
-enum { FILE_LIMIT = 16 << 20 };
+#include "common/model/config_source.h"
 
 // Text
 
@@ -150,6 +148,17 @@ static json_t *eos_value(const tr_model_config_t *config, const json_t *old)
     return token_value(config->eos_count == 0 ? -1 : config->eos[0]);
 }
 
+/// As read_recurrent in config_keys.c takes it back.
+static json_t *recurrent_value(const tr_model_config_t *config)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->layers; i++) {
+        const bool recurs = tr_layer_set_has(&config->recurrent, i);
+        json_array_append_new(list, json_string(recurs ? "linear_attention" : "full_attention"));
+    }
+    return list;
+}
+
 /// The reverse of config_read_key, kind by kind; old: what the file has, or NULL. The list of
 /// layers and a scaled rotation are carried along, never made: NULL.
 static json_t *value_of(const tr_model_config_t *config, const family_key_t *key, const json_t *old)
@@ -172,6 +181,7 @@ static json_t *value_of(const tr_model_config_t *config, const family_key_t *key
     case FAMILY_BOOL: return json_boolean(*(const bool *)field);
     case FAMILY_TOKEN: return token_value(*(const int32_t *)field);
     case FAMILY_EOS: return eos_value(config, old);
+    case FAMILY_RECURRENT: return recurrent_value(config);
     case FAMILY_ONLY: return json_loads(key->only, JSON_DECODE_ANY, NULL);
     default: return NULL;
     }
@@ -269,7 +279,7 @@ static tr_status read_source(json_t **file, bool *ends, const tr_model_config_t 
         TR_TRY_GOTO(tr_model_config_load(&stored, source, err), done);
         if (is_same_model(&stored, config)) {
             *ends = is_same_end(&stored, config);
-            status = tr_json_file_read(file, path, FILE_LIMIT, err);
+            status = config_open(file, path, err);
         }
     }
     *file = *file == NULL && status == TR_OK ? json_object() : *file;
@@ -334,7 +344,7 @@ tr_status tr_model_generation_json(char **text, const tr_model_config_t *config,
     tr_status status = TR_OK;
     *text = NULL;
     if (access(path, F_OK) == 0) {
-        status = tr_json_file_read(&file, path, FILE_LIMIT, err);
+        status = tr_json_file_read(&file, path, CONFIG_FILE_LIMIT, err);
     }
     if (file != NULL && set_eos(file, config)) {
         // 16 digits give numbers that people wrote back as they wrote them

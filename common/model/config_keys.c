@@ -4,6 +4,56 @@
 #include "common/hf/json_file.h"
 #include "common/model/config_source.h"
 
+/// *object becomes its text_config, which is one of the family's.
+static tr_status unwrap(json_t **object, const family_t *family, const source_t *source)
+{
+    const family_wrapped_t *wrapped = family->wrapped;
+    const json_t *names = config_value(source, "architectures");
+    json_t *text = json_object_get(source->object, "text_config");
+    if (names != NULL && !(json_array_size(names) == 1 &&
+                           config_is_text(json_array_get(names, 0), wrapped->architecture))) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "[\"%s\"], whose text model is read",
+                 wrapped->architecture);
+        return config_unsupported(source, "architectures", expected);
+    }
+    if (!json_is_object(text)) {
+        return config_refuse(source, TR_ERR_FORMAT, "text_config", "an object");
+    }
+    // Some files name the whole there too.
+    const json_t *type = config_value(&(source_t){.object = text}, "model_type");
+    if (type == NULL || config_is_text(type, wrapped->model_type)) {
+        json_object_set_new(text, "model_type", json_string(family->model_type));
+    }
+    json_object_del(text, "architectures");
+    json_incref(text);
+    json_decref(*object);
+    *object = text;
+    return TR_OK;
+}
+
+tr_status config_open(json_t **object, const char *path, tr_error_t *err)
+{
+    json_t *file;
+    TR_TRY(tr_json_file_read(&file, path, CONFIG_FILE_LIMIT, err));
+    const source_t source = {file, path, "", err};
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < family_count(); i++) {
+        const family_wrapped_t *wrapped = family_at(i)->wrapped;
+        if (wrapped != NULL &&
+            config_is_text(json_object_get(file, "model_type"), wrapped->model_type)) {
+            status = unwrap(&file, family_at(i), &source);
+            break;
+        }
+    }
+    if (status != TR_OK) {
+        json_decref(file);
+        return status;
+    }
+    *object = file;
+    return TR_OK;
+}
+
 const json_t *config_value(const source_t *source, const char *key)
 {
     const json_t *value = json_object_get(source->object, key);
@@ -119,6 +169,22 @@ static tr_status read_rotated(tr_model_config_t *config, const source_t *source,
     json_decref(in);
     json_decref(out);
     config->unrotated_every = 0;
+    return status;
+}
+
+static tr_status read_recurrent(tr_model_config_t *config, const source_t *source,
+                                const family_key_t *key)
+{
+    if (config_value(source, key->name) == NULL) {
+        return TR_OK;
+    }
+    json_t *in = json_string("linear_attention"), *out = json_string("full_attention");
+    tr_status status =
+        read_layers(&config->recurrent, config, source, key, in, out,
+                    "\"linear_attention\" or \"full_attention\" for each of num_hidden_layers");
+    json_decref(in);
+    json_decref(out);
+    config->attention_every = 0;
     return status;
 }
 
@@ -299,6 +365,7 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
     case FAMILY_ROPE: return config_read_rope(config, source, key);
     case FAMILY_SLIDING: return read_sliding(config, source, key);
     case FAMILY_ROTATED: return read_rotated(config, source, key);
+    case FAMILY_RECURRENT: return read_recurrent(config, source, key);
     case FAMILY_DENSE: return read_dense(config, source, key);
     case FAMILY_UNREAD: return TR_OK;
     default: return config_check_only(source, key);

@@ -73,7 +73,10 @@ static tr_status read_rope_kind(tr_rope_kind_t *kind, const source_t *rope)
 /// What this kind does not have (a factor beside "default", say) would be left out in silence.
 static tr_status check_rope_keys(const source_t *rope, tr_rope_kind_t kind)
 {
-    static const char *const all[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+    // The last two say which positions of pictures and films turn which pairs: of text all are one.
+    static const char *const all[] = {"rope_type",     "type",
+                                      "rope_theta",    "partial_rotary_factor",
+                                      "mrope_section", "mrope_interleaved"};
     json_t *object = (json_t *)rope->object; // jansson's iterators take no const
     for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         const char *name = json_object_iter_key(at);

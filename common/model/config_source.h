@@ -15,6 +15,12 @@ typedef struct source {
     tr_error_t *err;
 } source_t;
 
+enum { CONFIG_FILE_LIMIT = 16 << 20 }; ///< bytes of a file of JSON
+
+/// *object: what is in config.json, the caller's; of a model that wraps a text model
+/// (family_wrapped_t), the text model's. Fails as tr_model_config_load.
+tr_status config_open(json_t **object, const char *path, tr_error_t *err);
+
 /// A key's value; NULL when it is missing or null.
 const json_t *config_value(const source_t *source, const char *key);
 bool config_is_text(const json_t *value, const char *text);

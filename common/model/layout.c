@@ -22,9 +22,15 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_EXPERTS: return config->experts;
     case FAMILY_EXPERT_INTERMEDIATE: return config->expert_intermediate;
     case FAMILY_SHARED_INTERMEDIATE: return config->shared_intermediate;
+    case FAMILY_GATED_QUERIES: return 2 * config->heads * config->head_dim;
+    case FAMILY_CHANNELS: return tr_delta_channels(config->delta);
+    case FAMILY_TAPS: return config->delta.taps;
+    case FAMILY_READ: return config->delta.value_heads * config->delta.value_dim;
+    case FAMILY_READ_HEAD: return config->delta.value_dim;
+    case FAMILY_READ_HEADS: return config->delta.value_heads;
     case FAMILY_VOCABULARY: return config->vocabulary;
     case FAMILY_POSITIONS: return config->max_positions;
-    default: return 1; // FAMILY_VECTOR, FAMILY_ONE
+    default: return 1; // FAMILY_VECTOR, FAMILY_LIST, FAMILY_ONE
     }
 }
 
@@ -33,14 +39,23 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
 static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_kind_t kind)
 {
     const bool layer = segment > 0 && segment <= config->layers;
+    const bool recurs = layer && tr_layer_set_has(&config->recurrent, segment - 1);
     const bool sparse =
         layer && config->experts > 0 && !tr_layer_set_has(&config->dense, segment - 1);
     switch (kind) {
     // A tied head is the embedding itself: no tensor, no gradient and no moment of its own.
     case TR_WEIGHT_HEAD: return !config->scalar_head && !config->tied_embeddings;
     case TR_WEIGHT_SCORE: return config->scalar_head;
-    case TR_WEIGHT_QKV_BIAS: return config->qkv_bias || config->attention_bias;
-    case TR_WEIGHT_OUTPUT_BIAS: return config->attention_bias;
+    case TR_WEIGHT_QKV:
+    case TR_WEIGHT_OUTPUT: return !recurs;
+    case TR_WEIGHT_DELTA_IN:
+    case TR_WEIGHT_DELTA_CONVOLUTION:
+    case TR_WEIGHT_DELTA_SCALE:
+    case TR_WEIGHT_DELTA_SHIFT:
+    case TR_WEIGHT_DELTA_NORM:
+    case TR_WEIGHT_DELTA_OUT: return recurs;
+    case TR_WEIGHT_QKV_BIAS: return !recurs && (config->qkv_bias || config->attention_bias);
+    case TR_WEIGHT_OUTPUT_BIAS: return !recurs && config->attention_bias;
     case TR_WEIGHT_GATE_UP:
     case TR_WEIGHT_DOWN: return !sparse;
     case TR_WEIGHT_ROUTER:
@@ -52,7 +67,7 @@ static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_
     case TR_WEIGHT_GATE_UP_BIAS:
     case TR_WEIGHT_DOWN_BIAS: return config->mlp_bias;
     case TR_WEIGHT_QUERY_NORM:
-    case TR_WEIGHT_KEY_NORM: return config->qk_norm != TR_QK_NORM_NONE;
+    case TR_WEIGHT_KEY_NORM: return !recurs && config->qk_norm != TR_QK_NORM_NONE;
     default: return true;
     }
 }
@@ -110,7 +125,10 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     parameter->weight = weight;
     parameter->rows = extent_of(config, tensor->rows);
     parameter->columns = extent_of(config, tensor->columns);
-    parameter->vector = tensor->rows == FAMILY_VECTOR;
+    parameter->spared = tensor->rows == FAMILY_VECTOR;
+    parameter->rank = parameter->spared || tensor->rows == FAMILY_LIST ? 1
+                      : tensor->columns == FAMILY_TAPS                 ? 3
+                                                                       : 2;
     parameter->form = tensor->form;
     parameter->head = config->head_dim;
     // The offset never changes; the place depends on what is trained (tr_layout_select).
@@ -120,8 +138,8 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     weight->segment = segment;
     // Query, key and value follow each other in the table, so the three are one matrix and one
     // product: rows below those of the parameter before. Their biases are one vector.
-    weight->rows = parameter->vector ? 1 : weight->rows + parameter->rows;
-    weight->columns = (parameter->vector ? weight->columns : 0) + parameter->columns;
+    weight->rows = parameter->rank == 1 ? 1 : weight->rows + parameter->rows;
+    weight->columns = (parameter->rank == 1 ? weight->columns : 0) + parameter->columns;
     weight->parts = expert + 1;
 }
 
@@ -215,8 +233,8 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         parameter->place = totals[weight->trained];
         totals[weight->trained] += parameter->rows * parameter->columns;
         last = weight;
-        // transformers' rule: norms and biases, which is what has one dimension, do not decay.
-        if (weight->trained && parameter->vector) {
+        // transformers' rule: norms and biases do not decay.
+        if (weight->trained && parameter->spared) {
             layout->spared.items[layout->spared.count++] =
                 (tr_part_t){parameter->place, parameter->columns};
         }
@@ -230,8 +248,8 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
 
 size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
 {
-    const size_t rows = parameter->vector ? parameter->columns : parameter->rows;
-    const size_t width = parameter->vector ? 1 : parameter->columns;
+    const size_t rows = parameter->rank == 1 ? parameter->columns : parameter->rows;
+    const size_t width = parameter->rank == 1 ? 1 : parameter->columns;
     const size_t row = i / width, column = i % width, head = parameter->head;
     switch (parameter->form) {
     case TR_FORM_TRANSPOSED: return column * rows + row;

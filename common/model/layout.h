@@ -27,17 +27,24 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_OUTPUT_BIAS,
     TR_WEIGHT_GATE_UP_BIAS,
     TR_WEIGHT_DOWN_BIAS,
-    TR_WEIGHT_SCORE, ///< [1, H] the head of a scalar model
-    TR_WEIGHT_QKV, ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products read
-    TR_WEIGHT_OUTPUT,         ///< [H, Hq*D] from the attention heads back to the residual stream
-    TR_WEIGHT_GATE_UP,        ///< [2F, H]
-    TR_WEIGHT_DOWN,           ///< [H, F]
-    TR_WEIGHT_ROUTER,         ///< [E, H] of a layer with experts
+    TR_WEIGHT_DELTA_CONVOLUTION, ///< [C, taps] of a layer with a gated delta net (tr_delta_t)
+    TR_WEIGHT_DELTA_SCALE,       ///< [Hv] its gates' scale,
+    TR_WEIGHT_DELTA_SHIFT,       ///< [Hv] and shift
+    TR_WEIGHT_DELTA_NORM,        ///< [V] of what each of its heads reads
+    TR_WEIGHT_SCORE,             ///< [1, H] the head of a scalar model
+    TR_WEIGHT_QKV,     ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products
+                       ///< read; with a gate after each query head, [(2Hq+2Hk)*D, H]
+    TR_WEIGHT_OUTPUT,  ///< [H, Hq*D] from the attention heads back to the residual stream
+    TR_WEIGHT_GATE_UP, ///< [2F, H]
+    TR_WEIGHT_DOWN,    ///< [H, F]
+    TR_WEIGHT_ROUTER,  ///< [E, H] of a layer with experts
     TR_WEIGHT_EXPERT_GATE_UP, ///< [E*2F, H] one expert's after another
     TR_WEIGHT_EXPERT_DOWN,    ///< [E*H, F]
     TR_WEIGHT_SHARED_GATE_UP, ///< [2Fs, H] of an expert that all tokens have,
     TR_WEIGHT_SHARED_DOWN,    ///< [H, Fs]
     TR_WEIGHT_SHARED_GATE,    ///< [1, H] and of its own gate
+    TR_WEIGHT_DELTA_IN,       ///< [C + Hv*V + 2Hv, H] channels, gates of the output, of the state
+    TR_WEIGHT_DELTA_OUT,      ///< [H, Hv*V] from its heads back to the residual stream
     TR_WEIGHT_HEAD,           ///< [V, H] of a language model that is not tied
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
@@ -67,7 +74,8 @@ typedef struct tr_parameter {
     tr_weight_t *weight; ///< which it is, or a part of
     size_t rows;         ///< 1 for a norm's weight
     size_t columns;
-    bool vector; ///< stored with one dimension (norms): weight decay spares it
+    size_t rank; ///< 1: a vector; 2; 3: a convolution's, stored as [rows, 1, columns]
+    bool spared; ///< by weight decay: norms and biases
     tr_form_t form;
     size_t head;   ///< head_dim
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order

@@ -117,13 +117,15 @@ tr_head_t tr_model_head(const tr_model_t *model);
 
 // Passes
 
-/// Key-value caches of every layer, [config.layers], `pages` pages each, in one buffer.
+/// What every layer keeps of tokens, in one buffer: `pages` pages of keys and values, or a layer
+/// with a gated delta net the states of `slots` sequences.
 typedef struct tr_cache tr_cache_t;
-tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, size_t pages, tr_error_t *err);
+tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, size_t pages, size_t slots,
+                       tr_error_t *err);
 void tr_cache_destroy(tr_cache_t **cache);
 
-/// hidden = the model on the batch, whose spans name pages of the cache. Temporary tensors come
-/// from the arena.
+/// hidden = the model on the batch, whose spans name pages and slots of the cache. Temporary
+/// tensors come from the arena.
 tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch_t *batch,
                             tr_arena_t *arena);
 

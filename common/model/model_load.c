@@ -45,6 +45,7 @@ static float fresh_deviation(const tr_model_t *model, tr_weight_kind_t kind)
     // with PPO").
     case TR_WEIGHT_SCORE: return 1.0f / sqrtf((float)model->config.hidden + 1.0f);
     case TR_WEIGHT_OUTPUT:
+    case TR_WEIGHT_DELTA_OUT:
     case TR_WEIGHT_DOWN:
     case TR_WEIGHT_SHARED_DOWN:
     case TR_WEIGHT_EXPERT_DOWN: return 0.02f / sqrtf(2.0f * (float)model->config.layers);
@@ -65,6 +66,9 @@ static float fresh_vector(const tr_model_t *model, const tr_parameter_t *paramet
     case TR_WEIGHT_OUTPUT_BIAS:
     case TR_WEIGHT_GATE_UP_BIAS:
     case TR_WEIGHT_DOWN_BIAS: return 0.0f;
+    case TR_WEIGHT_DELTA_SCALE:
+    case TR_WEIGHT_DELTA_SHIFT:
+    case TR_WEIGHT_DELTA_NORM: return 1.0f;
     default: return 1.0f - model->config.norm_offset;
     }
 }
@@ -77,9 +81,10 @@ static void randomize_parameter(const tr_model_t *model, float *values, size_t i
     const float constant = fresh_vector(model, parameter), deviation = fresh_deviation(model, kind);
     for (size_t i = 0; i < count_of(parameter); i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
-        values[i] = parameter->vector ? constant
-                                      : deviation * tr_rng_normal(seed, TR_RNG_INIT,
-                                                                  (uint32_t)index, 0, (uint32_t)i);
+        values[i] =
+            parameter->rank == 1
+                ? constant
+                : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
     }
 }
 
@@ -122,9 +127,14 @@ static const char *stored_name(const tr_safetensors_t *file, const tr_parameter_
 }
 
 /// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
-/// tied or a scalar head stands, old rotary tables.
+/// tied or a scalar head stands, old rotary tables, what is beside a text model.
 static bool is_unread(const family_t *family, const char *name)
 {
+    for (size_t i = 0; family->wrapped != NULL && family->wrapped->unread[i] != NULL; i++) {
+        if (strncmp(name, family->wrapped->unread[i], strlen(family->wrapped->unread[i])) == 0) {
+            return true;
+        }
+    }
     for (size_t i = 0; i < FAMILY_ENDS && family->unread[i] != NULL; i++) {
         if (ends_with(name, family->unread[i])) {
             return true;
@@ -165,7 +175,7 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *famil
 /// The tensor's shape in a file; 0 rows stand for one dimension, as norms have.
 static size_t rows_of(const tr_parameter_t *parameter)
 {
-    return parameter->vector                       ? 0
+    return parameter->rank == 1                    ? 0
            : parameter->form == TR_FORM_TRANSPOSED ? parameter->columns
                                                    : parameter->rows;
 }
@@ -210,7 +220,7 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
     TR_TRY(tr_model_config_load(&stored, directory, err));
     warn(&stored, directory, true);
     tr_layout_init(&layout, config);
-    TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
+    TR_TRY_GOTO(family_open_weights(&file, family_at(config->family), directory, err), done);
     TR_TRY_GOTO(refuse_unknown(&layout, family_at(config->family), file, err), done);
     for (size_t i = 0; i < layout.count; i++) {
         const tr_parameter_t *p = &layout.parameters[i];
@@ -275,7 +285,7 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     // wanted.
     TR_TRY(tr_model_config_load(&stored, directory, err));
     warn(&stored, directory, model_learns(model));
-    TR_TRY_GOTO(tr_safetensors_open(&file, directory, err), done);
+    TR_TRY_GOTO(family_open_weights(&file, family_at(model->config.family), directory, err), done);
     TR_TRY_GOTO(refuse_unknown(&model->layout, family_at(model->config.family), file, err), done);
     TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);
 done:

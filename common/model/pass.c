@@ -153,20 +153,29 @@ tr_tensor_t pass_branch_backward(const pass_t *p, size_t segment, tr_weight_kind
     return s->dbranch[1];
 }
 
-scratch_t pass_scratch(const pass_t *p)
+scratch_t pass_scratch(const pass_t *p, bool backward)
 {
-    scratch_t s = {
-        .norm = pass_reals(p, p->T, p->H),
-        .mlp = pass_reals(p, p->T, p->F),
-        .dnorm = pass_reals(p, p->T, p->H),
-        .dmlp = pass_reals(p, p->T, p->F),
-        .dgate_up = pass_reals(p, p->T, p->U),
-        .dattention = pass_reals(p, p->T, p->Q),
-        .dqkv = pass_reals(p, p->T, p->W),
-        .unused = pass_rstd(p),
-    };
+    scratch_t s = {.norm = pass_reals(p, p->T, p->H), .mlp = pass_reals(p, p->T, p->F)};
+    if (p->model->config.attention_gate) {
+        s.gated = pass_reals(p, p->T, p->Q);
+    }
+    if (pass_has_layer(p, TR_WEIGHT_DELTA_IN)) {
+        delta_scratch(p, &s.delta, backward);
+    }
     if (pass_has_layer(p, TR_WEIGHT_ROUTER)) {
-        experts_scratch(p, &s, true);
+        experts_scratch(p, &s, backward);
+    }
+    if (!backward) {
+        return s;
+    }
+    s.dnorm = pass_reals(p, p->T, p->H);
+    s.dmlp = pass_reals(p, p->T, p->F);
+    s.dgate_up = pass_reals(p, p->T, p->U);
+    s.dattention = pass_reals(p, p->T, p->Q);
+    s.dqkv = pass_reals(p, p->T, p->W);
+    s.unused = pass_rstd(p);
+    if (p->model->config.attention_gate) {
+        s.dproduct = pass_reals(p, p->T, p->W + p->Q);
     }
     if (p->model->config.parallel_residual) {
         s.dinput = pass_reals(p, p->T, p->H);

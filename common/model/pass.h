@@ -1,17 +1,22 @@
 /// A pass over the layers of a model, for the files that share it: transformer.c says which layers
-/// in which order, block_attention.c and block_mlp.c are the two halves of a layer, and pass.c is
-/// what both halves do.
+/// in which order, block_attention.c or block_delta.c and block_mlp.c or block_experts.c are the
+/// two halves of a layer, and pass.c is what both halves do.
 #ifndef TR_MODEL_PASS_H
 #define TR_MODEL_PASS_H
 
 #include "common/model/model_private.h"
 
+/// What a layer keeps of all sequences that are being decoded: keys and values in pages (Kwon et
+/// al. 2023, PagedAttention), or a slot of a state a sequence.
+typedef struct layer_cache {
+    tr_kv_t kv;
+    tr_recurrent_t kept;
+} layer_cache_t;
+
 struct tr_cache {
     tr_backend_t *backend;
     tr_buffer_t *buffer;
-    /// Keys and values of all sequences that are being decoded, in pages (Kwon et al. 2023,
-    /// PagedAttention).
-    tr_kv_t kv[]; ///< [layers]
+    layer_cache_t layers[]; ///< [config.layers]
 };
 
 /// The model and its batch, with the sizes that shapes below are made of.
@@ -37,9 +42,16 @@ typedef struct layer_activations {
     tr_tensor_t raw;   ///< [T, (Hq+2Hk)*D] before the norms of queries and keys; qkv without them
     tr_tensor_t qk_rstd[2]; ///< [T, groups] of these norms
     tr_tensor_t qkv;        ///< [T, (Hq+2Hk)*D] after rotation
+    tr_tensor_t product;    ///< [T, (2Hq+2Hk)*D] with a gate after each query; raw without gates
     tr_tensor_t attention;  ///< [T, Hq*D]
     tr_tensor_t lse;        ///< [T, Hq]
     tr_kv_t kv;
+    // Or of a gated delta net (tr_delta_t):
+    tr_tensor_t mixed;     ///< [T, C + Hv*V + 2Hv] its product
+    tr_tensor_t gates;     ///< f32 [T, 2Hv] of the state
+    tr_tensor_t read;      ///< [T, Hv*V] what its heads read
+    tr_tensor_t read_rstd; ///< [T, Hv] of its norm
+    tr_recurrent_t kept;   ///< NULL buffers: sequences are whole
     // Both norms are computed again from the stream and rstd is kept: [T] floats instead of [T, H].
     tr_tensor_t middle;      ///< [T, H] residual stream before the MLP
     tr_tensor_t middle_rstd; ///< as rstd
@@ -52,14 +64,26 @@ typedef struct layer_activations {
     tr_tensor_t shared_gate;    ///< [T, 1]
 } layer_activations_t;
 
-/// What all layers share. The backward pass has all of it, the forward pass the first line of
+/// What all gated delta nets share; the backward pass alone has the last line.
+typedef struct delta_scratch {
+    tr_tensor_t convolved, qkv; ///< [T, C] before and after the norms of queries and keys,
+    tr_tensor_t unit_rstd[2];   ///< [T, Hq] of these,
+    tr_tensor_t zeros;          ///< [K] and their weights
+    tr_tensor_t normed, gated;  ///< [T, Hv*V] of what is read
+    tr_tensor_t dmixed, dqkv, dgates, dread, unused;
+} delta_scratch_t;
+
+/// What all layers share. The backward pass has all of it, the forward pass the first lines of
 /// either half.
 typedef struct scratch {
     tr_tensor_t norm, mlp; ///< [T, H], [T, F]
+    tr_tensor_t gated;     ///< [T, Hq*D] where attention has gates
+    delta_scratch_t delta; ///< where the model has such layers
     tr_tensor_t dnorm, dmlp;
     tr_tensor_t dgate_up;   ///< [T, U]
     tr_tensor_t dattention; ///< [T, Hq*D]
     tr_tensor_t dqkv;       ///< [T, (Hq+2Hk)*D]
+    tr_tensor_t dproduct;   ///< [T, (2Hq+2Hk)*D] where attention has gates
     tr_tensor_t unused;     ///< rstd again
     tr_tensor_t dinput;     ///< [T, H] where the MLP reads the layer's input: what it gives it
     tr_tensor_t dbranch[2]; ///< [T, H] where branches are normed or scaled
@@ -73,8 +97,8 @@ typedef struct scratch {
 } scratch_t;
 
 pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena);
-/// For all layers of a backward pass.
-scratch_t pass_scratch(const pass_t *p);
+/// For all layers of a forward pass, or of a backward pass too.
+scratch_t pass_scratch(const pass_t *p, bool backward);
 
 /// A tensor of the arena: [real], what has a number an element of a layer; or f32, what has a
 /// number a row.
@@ -125,6 +149,16 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
                         const scratch_t *s);
 /// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
 tr_kv_t attention_fresh_kv(const pass_t *p);
+
+// Attention's counterpart in a layer with a gated delta net (delta_recurs).
+
+bool delta_recurs(const pass_t *p, size_t segment);
+void delta_tensors(const pass_t *p, layer_activations_t *a);
+void delta_scratch(const pass_t *p, delta_scratch_t *s, bool backward);
+void delta_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                   const scratch_t *s);
+void delta_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                    tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s);
 
 void mlp_tensors(const pass_t *p, layer_activations_t *a);
 void mlp_activate(const pass_t *p, size_t segment, const layer_activations_t *a,

@@ -313,14 +313,17 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
 /// A parameter as a tensor of the file, under Hugging Face's name and in its shape.
 static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
-    const bool turned = parameter->vector || parameter->form == TR_FORM_TRANSPOSED;
+    const bool turned = parameter->rank == 1 || parameter->form == TR_FORM_TRANSPOSED;
     return (tr_safetensors_entry_t){
         .name = parameter->name,
         .dtype = stored->dtype,
-        .rank = parameter->vector ? 1 : 2,
-        // A vector's second entry is beyond its rank, and not read.
+        .rank = parameter->rank,
+        // Entries beyond the rank are not read.
         .shape = {turned ? parameter->columns : parameter->rows,
-                  turned ? parameter->rows : parameter->columns},
+                  parameter->rank == 3 ? 1
+                  : turned             ? parameter->rows
+                                       : parameter->columns,
+                  parameter->columns},
         .source = &stored->source,
     };
 }

@@ -1,8 +1,8 @@
 /// The forward and the backward pass, layer by layer, on a ragged batch of T tokens: the page that
 /// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
 /// is stored is linear.c's and parameters.c's business, and what operators compute is in
-/// common/tensor/backend.h. The halves of a layer (pass.h) are in block_attention.c and
-/// block_mlp.c or block_experts.c, heads in response.c.
+/// common/tensor/backend.h. The halves of a layer (pass.h) are in block_attention.c or
+/// block_delta.c and block_mlp.c or block_experts.c, heads in response.c.
 #include <stdlib.h>
 
 #include "common/model/pass.h"
@@ -50,18 +50,30 @@ static void embed(const pass_t *p, tr_tensor_t stream)
     }
 }
 
-/// What a layer keeps, with an MLP or experts or, where layers of both kinds share it, both.
-static layer_activations_t layer_tensors(const pass_t *p, bool mlp, bool experts)
+/// What a layer keeps, by its halves' kinds; segment 0: what any layer may keep, where all share
+/// it.
+static layer_activations_t layer_tensors(const pass_t *p, size_t segment)
 {
     layer_activations_t a = {0};
-    attention_tensors(p, &a);
-    if (mlp) {
+    if (segment == 0 ? pass_has_layer(p, TR_WEIGHT_DELTA_IN) : delta_recurs(p, segment)) {
+        delta_tensors(p, &a);
+    }
+    if (segment == 0 || !delta_recurs(p, segment)) {
+        attention_tensors(p, &a);
+    }
+    if (segment == 0 ? p->F > 0 : !has_experts(p, segment)) {
         mlp_tensors(p, &a);
     }
-    if (experts) {
+    if (segment == 0 ? pass_has_layer(p, TR_WEIGHT_ROUTER) : has_experts(p, segment)) {
         experts_tensors(p, &a);
     }
     return a;
+}
+
+static void first_half(const pass_t *p, size_t segment, const layer_activations_t *a,
+                       const scratch_t *s)
+{
+    (delta_recurs(p, segment) ? delta_forward : attention_forward)(p, segment, a, s);
 }
 
 static void second_half(const pass_t *p, size_t segment, const layer_activations_t *a,
@@ -70,23 +82,22 @@ static void second_half(const pass_t *p, size_t segment, const layer_activations
     (has_experts(p, segment) ? experts_forward : mlp_forward)(p, segment, a, output, s);
 }
 
-/// All layers over the caches in kv (or fresh ones when NULL); saved as in tr_model_forward.
-static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *batch,
+/// All layers over their caches (or fresh ones when NULL); saved as in tr_model_forward.
+static tr_tensor_t run(tr_model_t *model, const layer_cache_t *caches, const tr_batch_t *batch,
                        tr_arena_t *arena, tr_activations_t *saved)
 {
     pass_t p = pass_of(model, batch, arena);
     // Three ways to hold activations: none kept (one set and two streams that swap), all kept, or
     // each layer's input alone.
     bool keep = saved != NULL && !saved->recompute; // each layer has tensors of its own
-    const bool experts = pass_has_layer(&p, TR_WEIGHT_ROUTER);
-    scratch_t s = {.norm = pass_reals(&p, p.T, p.H), .mlp = pass_reals(&p, p.T, p.F)};
-    if (experts) {
-        experts_scratch(&p, &s, false);
-    }
+    const scratch_t s = pass_scratch(&p, false);
     tr_tensor_t stream = pass_reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? pass_reals(&p, p.T, p.H) : stream;
-    layer_activations_t a = !keep ? layer_tensors(&p, p.F > 0, experts) : (layer_activations_t){0};
-    tr_kv_t own = kv == NULL ? attention_fresh_kv(&p) : (tr_kv_t){0}; // shared: backward reads qkv
+    layer_activations_t a = !keep ? layer_tensors(&p, 0) : (layer_activations_t){0};
+    layer_cache_t own = {0}; // shared: the backward pass reads qkv, and computes states again
+    if (caches == NULL) {
+        own.kv = attention_fresh_kv(&p);
+    }
 
     // A segment before it is read: of shared parameters only one layer is there at a time.
     parameters_gather(&model->parameters, 0);
@@ -94,14 +105,15 @@ static tr_tensor_t run(tr_model_t *model, const tr_kv_t *kv, const tr_batch_t *b
     for (size_t i = 0; i < model->config.layers; i++) {
         parameters_gather(&model->parameters, i + 1);
         if (keep) {
-            a = layer_tensors(&p, !has_experts(&p, i + 1), has_experts(&p, i + 1));
+            a = layer_tensors(&p, i + 1);
         }
         if (saved != NULL) {
             other = pass_reals(&p, p.T, p.H);
         }
-        a.kv = kv == NULL ? own : kv[i];
+        a.kv = caches == NULL ? own.kv : caches[i].kv;
+        a.kept = caches == NULL ? own.kept : caches[i].kept;
         a.input = stream;
-        attention_forward(&p, i + 1, &a, &s);
+        first_half(&p, i + 1, &a, &s);
         second_half(&p, i + 1, &a, other, &s);
         if (saved != NULL) {
             saved->layer[i] = a;
@@ -153,7 +165,7 @@ tr_tensor_t tr_model_decode(tr_model_t *model, tr_cache_t *cache, const tr_batch
                             tr_arena_t *arena)
 {
     // Nothing is kept: nobody learns while decoding.
-    return run(model, cache->kv, batch, arena, NULL);
+    return run(model, cache->layers, batch, arena, NULL);
 }
 
 /// Tells whoever holds the gradient that a segment has all its parts, so that it can be sent or
@@ -178,22 +190,25 @@ static size_t lowest_trained(const tr_model_t *model)
     return segment;
 }
 
+typedef void half_backward_fn(const pass_t *p, size_t segment, const layer_activations_t *a,
+                              tr_tensor_t dx, tr_tensor_t dy, const tr_gradient_t *gradient,
+                              const scratch_t *s);
+
 /// dstream: gradient of the layer's output on entry, of its input on return.
 static void layer_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
                            tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    void (*const mlp)(const pass_t *, size_t, const layer_activations_t *, tr_tensor_t, tr_tensor_t,
-                      const tr_gradient_t *, const scratch_t *) =
-        has_experts(p, segment) ? experts_backward : mlp_backward;
+    half_backward_fn *const first = delta_recurs(p, segment) ? delta_backward : attention_backward;
+    half_backward_fn *const mlp = has_experts(p, segment) ? experts_backward : mlp_backward;
     if (!p->model->config.parallel_residual) {
         mlp(p, segment, a, dstream, dstream, gradient, s);
-        attention_backward(p, segment, a, dstream, dstream, gradient, s);
+        first(p, segment, a, dstream, dstream, gradient, s);
         return;
     }
     // What the MLP gives to the input is no gradient of what attention adds.
     p->ops->zero(p->queue, s->dinput);
     mlp(p, segment, a, s->dinput, dstream, gradient, s);
-    attention_backward(p, segment, a, dstream, dstream, gradient, s);
+    first(p, segment, a, dstream, dstream, gradient, s);
     p->ops->add(p->queue, dstream, dstream, s->dinput);
 }
 
@@ -222,7 +237,7 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
 {
     TR_ASSERT(model_learns(model), "backward through a model that was not made to learn");
     const pass_t p = pass_of(model, &saved->batch, arena);
-    const scratch_t s = pass_scratch(&p);
+    const scratch_t s = pass_scratch(&p, true);
     const size_t last = last_segment(model), lowest = lowest_trained(model);
     tr_tensor_t dstream = pass_reals(&p, p.T, p.H);
     p.ops->zero(p.queue, dstream);
@@ -239,7 +254,7 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
         if (segment >= lowest) {
             parameters_gather(&model->parameters, segment);
             if (saved->recompute && segment + 1 < last) { // the last layer's are still there
-                attention_forward(&p, segment, a, &s);
+                first_half(&p, segment, a, &s);
                 (has_experts(&p, segment) ? experts_activate : mlp_activate)(&p, segment, a, &s);
             }
             layer_backward(&p, segment, a, dstream, gradient, &s);

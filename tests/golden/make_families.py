@@ -3,7 +3,8 @@
     python tests/golden/make_families.py [NAME...]      # writes tests/golden/models/NAME/, needs what make_llama.py needs
 
 Each directory is what transformers saves and what it makes of it; config.json has a key more that nobody knows, which is to be
-carried along. Sizes are multiples of nothing. Weights are bf16, half as large as float32; the golden numbers are those of float32.
+carried along. tests/golden/wrapped/qwen3_5 is a text model within another one. Sizes are multiples of nothing. Weights are bf16, half
+as large as float32; the golden numbers are those of float32.
 """
 
 import json
@@ -11,7 +12,8 @@ import sys
 import zlib
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSequenceClassification
 
 from make_llama import golden, save
 
@@ -26,6 +28,7 @@ YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_posit
 LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.2, 1.7], long_factor=[2.0] * 3,
                 original_max_position_embeddings=320)
 GPT = dict(num_key_value_heads=None, head_dim=None)
+DELTA = dict(linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=5, linear_value_head_dim=7)
 
 # A family by name; a scalar head by "+".
 MODELS = {
@@ -41,6 +44,12 @@ MODELS = {
     "qwen3": ("qwen3", dict()),
     "qwen3_biases": ("qwen3", dict(num_hidden_layers=1, attention_bias=True, tie_word_embeddings=True)),
     "qwen3_scalar": ("qwen3+", dict(num_hidden_layers=1)),
+    "qwen3_5": ("qwen3_5_text", dict(num_hidden_layers=3, head_dim=8, layer_types=["linear_attention", "full_attention", "linear_attention"],
+                                     rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.75,
+                                                          mrope_section=[1, 1, 1], mrope_interleaved=True), **DELTA)),
+    "qwen3_5_biases": ("qwen3_5_text", dict(num_hidden_layers=2, full_attention_interval=2, head_dim=8, tie_word_embeddings=True,
+                                          attention_bias=True, **{**DELTA, "linear_value_head_dim": 18, "linear_conv_kernel_dim": 3})),
+    "qwen3_5_scalar": ("qwen3_5_text+", dict(num_hidden_layers=1, head_dim=8, **DELTA)),
     "mistral": ("mistral", dict(sliding_window=7)),
     "ministral": ("ministral", dict(num_hidden_layers=3, sliding_window=18, layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
     "mistral_scalar": ("mistral+", dict(num_hidden_layers=1, sliding_window=21)),
@@ -110,10 +119,22 @@ def make(name):
     golden(directory, auto, scalar, seed + 1000)
 
 
+def make_whole():
+    """A text model as it is published: within one of text and pictures, beside what draws several tokens ahead. transformers'
+    AutoModelForCausalLM reads its text model alone."""
+    text = {**SIZES, "pad_token_id": None, "num_hidden_layers": 2, "full_attention_interval": 2, "head_dim": 8, "tie_word_embeddings": True, **DELTA}
+    vision = dict(depth=1, hidden_size=16, intermediate_size=12, num_heads=2, out_hidden_size=20, num_position_embeddings=16, patch_size=2)
+    config = AutoConfig.for_model("qwen3_5", text_config=text, vision_config=vision, tie_word_embeddings=True)
+    directory = save("../wrapped/qwen3_5", AutoModelForImageTextToText, config, 5, torch.bfloat16)
+    file = directory / "model.safetensors"
+    save_file({**load_file(file), "mtp.fc.weight": torch.zeros(2, 3, dtype=torch.bfloat16)}, file, metadata={"format": "pt"})
+    golden(directory, AutoModelForCausalLM, False, 1005)
+
+
 def main():
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or MODELS:
-        make(name)
+    for name in sys.argv[1:] or [*MODELS, "wrapped"]:
+        make_whole() if name == "wrapped" else make(name)
 
 
 if __name__ == "__main__":

@@ -34,15 +34,22 @@ COMMON = dict(vocab_size=61, hidden_size=32, intermediate_size=44, num_hidden_la
               max_position_embeddings=64, bos_token_id=1, eos_token_id=2)
 
 
+def adds_one(model_type, name):
+    """Whether the norm adds 1 to its weights."""
+    return "gemma" in model_type or ("qwen3_5" in model_type and "linear_attn" not in name)
+
+
 def randomize(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)
         if "norm" in name or "ln_" in name:
-            offset = 0.0 if "gemma" in model.config.model_type else 1.0  # Gemma adds 1 to the weights
+            offset = 0.0 if adds_one(model.config.model_type, name) else 1.0
             parameter.data = offset + 0.2 * noise
         elif "embed" in name:
             parameter.data = 0.7 * noise
+        elif name.endswith("A_log"):  # slow decay: transformers' sums over chunks lose the digits of fast ones
+            parameter.data = 0.3 * noise - 2.0
         elif parameter.dim() == 1:
             parameter.data = 0.3 * noise
         else:

@@ -15,10 +15,17 @@ enum { SEQUENCES = 5, PROMPTS = 5, NEW_TOKENS = 30 };
 static const size_t LENGTHS[SEQUENCES] = {40, 2, 17, 71, 16};
 static const size_t PROMPT_LENGTHS[SEQUENCES] = {7, 1, 16, 30, 1};
 
-/// Head sizes that are multiples of nothing (0), or of 16 (1).
+/// Head sizes that are multiples of nothing (0), or of 16 (1); gated delta nets beside gated
+/// attention (2).
 static tr_model_config_t configs(size_t which)
 {
     tr_model_config_t config = small_config();
+    if (which == 2) {
+        tr_error_t err = {0};
+        const char *directory = TEST_SOURCE_DIR "/tests/golden/models/qwen3_5";
+        cr_assert_eq(tr_model_config_load(&config, directory, &err), TR_OK, "%s", err.text);
+        config.eos_count = 0;
+    }
     if (which == 1) {
         config.hidden = 32;
         config.heads = 4;
@@ -288,14 +295,14 @@ static const tr_sampling_t samplings[] = {
 
 Test(cuda_model, responses_in_f32_are_the_cpu_s)
 {
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         small_t cpu, gpu;
         generation_t here, there;
-        const tr_model_config_t config = configs(0);
+        const tr_model_config_t config = configs(i < 3 ? 0 : 2);
         small_open(&gpu, &config, SMALL_GPU, 1, false);
         small_open(&cpu, &config, NULL, 1, false);
-        generate(&here, &cpu, &samplings[i]);
-        generate(&there, &gpu, &samplings[i]);
+        generate(&here, &cpu, &samplings[i % 3]);
+        generate(&there, &gpu, &samplings[i % 3]);
         cr_expect_eq(here.graph_runs, 0);
         cr_expect_gt(there.graph_runs, 10);
         for (size_t r = 0; r < PROMPTS; r++) {
@@ -343,7 +350,7 @@ static float *trained_logprobs(small_t *small, size_t prompt, const rollout_resp
 Test(cuda_model, a_rollout_s_logprobs_in_bf16_are_the_trainer_s)
 {
     const tr_sampling_t cut[] = {{0.7f, 0, 1.0f, 0.0f}, {0.7f, 12, 0.9f, 0.0f}};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 6; i++) {
         small_t rollout, actor;
         generation_t generation;
         const tr_model_config_t config = configs(i / 2);

@@ -34,10 +34,10 @@ float *small_weights(rig_t *rig, const tr_layout_t *layout)
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
         // vectors are near 1, the embedding is wide, products keep their variance
-        float deviation = parameter->vector        ? 0.2f
+        float deviation = parameter->rank == 1     ? 0.2f
                           : parameter->offset == 0 ? 0.7f
                                                    : 1.5f / sqrtf((float)parameter->columns);
-        float mean = parameter->vector ? 1.0f : 0.0f;
+        float mean = parameter->rank == 1 ? 1.0f : 0.0f;
         for (size_t j = 0; j < parameter->rows * parameter->columns; j++) {
             // by parameter and place: the same whatever the layout of the others
             float noise = tr_rng_normal(7, TR_RNG_INIT, (uint32_t)i, 1, (uint32_t)j);

@@ -9,7 +9,7 @@ static const family_t *const FAMILIES[] = {
     &family_llama,  &family_qwen2,   &family_qwen3,     &family_mistral, &family_ministral,
     &family_gemma2, &family_gemma3,  &family_phi3,      &family_smollm3, &family_olmo2,
     &family_olmo3,  &family_granite, &family_qwen3_moe, &family_mixtral, &family_qwen2_moe,
-    &family_olmoe,  &family_gpt2,    &family_gpt_neox,
+    &family_olmoe,  &family_gpt2,    &family_gpt_neox,  &family_qwen3_5,
 };
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
@@ -35,6 +35,16 @@ const family_t *family_at(size_t row)
     // config.c gives rows of this table alone.
     TR_ASSERT(row < family_count(), "family %zu of %zu", row, family_count());
     return FAMILIES[row];
+}
+
+tr_status family_open_weights(tr_safetensors_t **file, const family_t *family,
+                              const char *directory, tr_error_t *err)
+{
+    TR_TRY(tr_safetensors_open(file, directory, err));
+    if (family->wrapped != NULL) {
+        tr_safetensors_rename(*file, family->wrapped->prefix, "model.");
+    }
+    return TR_OK;
 }
 
 /// Of a kind with one tensor, such as the head; the parts of QKV have a name each.

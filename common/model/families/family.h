@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "common/hf/safetensors.h"
 #include "common/model/layout.h"
 
 // Rows leave out what is 0.
@@ -16,21 +17,22 @@
 
 /// How the value of a key is read and written.
 typedef enum family_key_kind {
-    FAMILY_SIZE,    ///< size_t, from 1 to `highest`
-    FAMILY_REAL,    ///< double, from `lowest` to `highest`
-    FAMILY_FLOAT,   ///< the same as a float; 0 where null is the default
-    FAMILY_GELU,    ///< tr_activation_t: a form of GELU by its name in transformers
-    FAMILY_BOOL,    ///< bool; `fallback`: its default
-    FAMILY_TOKEN,   ///< int32_t, an id below the vocabulary; null is -1
-    FAMILY_EOS,     ///< the config's eos and eos_count: an id, a list of ids, or null
-    FAMILY_ROPE,    ///< an object about the rotation: rope_theta and what is after it; null: none
-    FAMILY_CAP,     ///< float; null is 0, whatever the default
-    FAMILY_WINDOW,  ///< size_t; null is 0, whatever the default
-    FAMILY_SLIDING, ///< tr_layer_set_t, from a list of "sliding_attention" and "full_attention"
-    FAMILY_ROTATED, ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
-    FAMILY_DENSE,   ///< tr_layer_set_t, from a list of the numbers of layers
-    FAMILY_UNREAD,  ///< not stored: other families have it, and it says nothing in this one
-    FAMILY_ONLY     ///< not stored: what it may say is `only` or nothing
+    FAMILY_SIZE,      ///< size_t, from 1 to `highest`
+    FAMILY_REAL,      ///< double, from `lowest` to `highest`
+    FAMILY_FLOAT,     ///< the same as a float; 0 where null is the default
+    FAMILY_GELU,      ///< tr_activation_t: a form of GELU by its name in transformers
+    FAMILY_BOOL,      ///< bool; `fallback`: its default
+    FAMILY_TOKEN,     ///< int32_t, an id below the vocabulary; null is -1
+    FAMILY_EOS,       ///< the config's eos and eos_count: an id, a list of ids, or null
+    FAMILY_ROPE,      ///< an object about the rotation: rope_theta and what is after it; null: none
+    FAMILY_CAP,       ///< float; null is 0, whatever the default
+    FAMILY_WINDOW,    ///< size_t; null is 0, whatever the default
+    FAMILY_SLIDING,   ///< tr_layer_set_t, from a list of "sliding_attention" and "full_attention"
+    FAMILY_RECURRENT, ///< tr_layer_set_t, from a list of "linear_attention" and "full_attention"
+    FAMILY_ROTATED,   ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
+    FAMILY_DENSE,     ///< tr_layer_set_t, from a list of the numbers of layers
+    FAMILY_UNREAD,    ///< not stored: other families have it, and it says nothing in this one
+    FAMILY_ONLY       ///< not stored: what it may say is `only` or nothing
 } family_key_kind_t;
 
 /// When a config.json has the key that is not carried along from another one.
@@ -117,6 +119,7 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
 /// Rows or columns of a tensor.
 typedef enum family_extent {
     FAMILY_VECTOR, ///< of rows: one dimension, a norm or a bias, which weight decay spares
+    FAMILY_LIST,   ///< of rows: one dimension too, which decays
     FAMILY_ONE,
     FAMILY_HIDDEN,
     FAMILY_INTERMEDIATE,
@@ -128,6 +131,12 @@ typedef enum family_extent {
     FAMILY_EXPERTS,
     FAMILY_EXPERT_INTERMEDIATE,
     FAMILY_SHARED_INTERMEDIATE,
+    FAMILY_GATED_QUERIES, ///< twice the queries: each head's gate follows it
+    FAMILY_CHANNELS,      ///< of a gated delta net (tr_delta_t): queries, keys and values,
+    FAMILY_TAPS,          ///< of columns: of their convolution, stored as [rows, 1, columns]
+    FAMILY_READ,          ///< value_heads * value_dim
+    FAMILY_READ_HEAD,     ///< value_dim
+    FAMILY_READ_HEADS,    ///< value_heads
     FAMILY_VOCABULARY,
     FAMILY_POSITIONS
 } family_extent_t;
@@ -145,13 +154,12 @@ typedef struct family_tensor {
 } family_tensor_t;
 
 /// Rows of attention where each projection is a tensor, with all biases and norms that there may
-/// be. query_norm, key_norm: the extents of the norms.
-#define FAMILY_ATTENTION_TENSORS(query_norm, key_norm)                                             \
-    {"model.layers.*.self_attn.q_proj.weight", TR_WEIGHT_QKV, FAMILY_QUERIES, FAMILY_HIDDEN},      \
+/// be. queries, query_norm, key_norm: extents.
+#define FAMILY_GATED_ATTENTION_TENSORS(queries, query_norm, key_norm)                              \
+    {"model.layers.*.self_attn.q_proj.weight", TR_WEIGHT_QKV, (queries), FAMILY_HIDDEN},           \
         {"model.layers.*.self_attn.k_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},     \
         {"model.layers.*.self_attn.v_proj.weight", TR_WEIGHT_QKV, FAMILY_KEYS, FAMILY_HIDDEN},     \
-        {"model.layers.*.self_attn.q_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR,                \
-         FAMILY_QUERIES},                                                                          \
+        {"model.layers.*.self_attn.q_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, (queries)},    \
         {"model.layers.*.self_attn.k_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},  \
         {"model.layers.*.self_attn.v_proj.bias", TR_WEIGHT_QKV_BIAS, FAMILY_VECTOR, FAMILY_KEYS},  \
         {"model.layers.*.self_attn.q_norm.weight", TR_WEIGHT_QUERY_NORM, FAMILY_VECTOR,            \
@@ -163,6 +171,10 @@ typedef struct family_tensor {
         "model.layers.*.self_attn.o_proj.bias", TR_WEIGHT_OUTPUT_BIAS, FAMILY_VECTOR,              \
             FAMILY_HIDDEN                                                                          \
     }
+
+/// The same without gates.
+#define FAMILY_ATTENTION_TENSORS(query_norm, key_norm) \
+    FAMILY_GATED_ATTENTION_TENSORS(FAMILY_QUERIES, query_norm, key_norm)
 
 /// Rows of a router and its experts. block: what their names have in common.
 #define FAMILY_EXPERT_TENSORS(block, gate, up, down)                                              \
@@ -183,6 +195,15 @@ typedef struct family_tensors {
 
 enum { FAMILY_ENDS = 3 };
 
+/// A family of text models that is published within models of text and pictures, whose other parts
+/// are left unread, as by transformers' AutoModelForCausalLM. What is saved is the text model.
+typedef struct family_wrapped {
+    const char *model_type;    ///< of the whole; the text model's config is its text_config
+    const char *architecture;  ///< likewise
+    const char *prefix;        ///< of the text model's tensors in its files, for "model."
+    const char *const *unread; ///< how names of the others begin; ends with NULL
+} family_wrapped_t;
+
 typedef struct family {
     const char *model_type;
     const char *causal, *scalar; ///< architectures: a language model; sequence classification
@@ -191,6 +212,7 @@ typedef struct family {
     const family_tensors_t *tensors;
     /// How names end of tensors that a file may hold and no model reads.
     const char *unread[FAMILY_ENDS];
+    const family_wrapped_t *wrapped; ///< NULL: it is not published within another model
 } family_t;
 
 /// The table; a config's `family` is a row of it.
@@ -199,6 +221,11 @@ size_t family_count(void);
 
 /// Keys that every family has besides its own.
 extern const family_keys_t family_shared_keys;
+
+/// Opens a directory's weights, under the family's own names (family_wrapped_t). Fails as
+/// tr_safetensors_open.
+tr_status family_open_weights(tr_safetensors_t **file, const family_t *family,
+                              const char *directory, tr_error_t *err);
 
 /// The name of the only tensor of a kind.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);
@@ -209,6 +236,6 @@ extern const family_tensors_t family_llama_tensors;
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
     family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
-    family_gpt_neox;
+    family_gpt_neox, family_qwen3_5;
 
 #endif

@@ -389,6 +389,54 @@ Test(config, other_models_are_refused_by_name)
                    "architectures");
 }
 
+#define WRAPPED "\"model_type\": \"qwen3_5\""
+
+Test(config, of_a_model_of_pictures_the_text_model_is_read_or_refused)
+{
+    expect_refused("{" WRAPPED "}", NULL, TR_ERR_FORMAT, "text_config: expected an object");
+    expect_refused("{" WRAPPED ", \"text_config\": {\"vocab_size\": 7}}", NULL, TR_ERR_FORMAT,
+                   "hidden_size");
+    expect_refused("{" WRAPPED ", \"text_config\": {\"model_type\": \"mamba\"}}", NULL,
+                   TR_ERR_UNSUPPORTED, "found \"mamba\"");
+    expect_refused(
+        "{" WRAPPED ", \"architectures\": [\"Qwen3_5ForSequenceClassification\"]}", NULL,
+        TR_ERR_UNSUPPORTED,
+        "architectures: expected [\"Qwen3_5ForConditionalGeneration\"], whose text model "
+        "is read");
+}
+
+#define RECURRENT                                                                 \
+    "\"model_type\": \"qwen3_5_text\", \"vocab_size\": 61, \"hidden_size\": 32, " \
+    "\"intermediate_size\": 44, \"num_hidden_layers\": 5, \"num_attention_heads\": 4"
+
+/// By the list, or the last of each four as transformers fills it in.
+Test(config, layers_recur_by_their_list_or_by_an_interval)
+{
+    static const struct {
+        const char *key;
+        uint64_t layers;
+    } rows[] = {
+        {"\"a\": 1", 0x17},
+        {"\"full_attention_interval\": 2", 0x15},
+        {"\"layer_types\": [\"full_attention\", \"linear_attention\", \"full_attention\", "
+         "\"full_attention\", \"linear_attention\"]",
+         0x12},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *text = tr_format("{" RECURRENT ", %s}", rows[i].key);
+        const tr_model_config_t config = loaded(text, NULL);
+        cr_expect_eq(config.recurrent.bits[0], rows[i].layers, "%s", rows[i].key);
+        cr_expect_eq(config.rotary_dim, 64U); // a quarter
+        free(text);
+    }
+    expect_refused("{" RECURRENT ", \"linear_num_value_heads\": 24}", NULL, TR_ERR_FORMAT,
+                   "linear_num_value_heads: expected a multiple of linear_num_key_heads");
+    expect_refused("{" RECURRENT ", \"linear_conv_kernel_dim\": 9}", NULL, TR_ERR_FORMAT,
+                   "linear_conv_kernel_dim");
+    expect_refused("{" RECURRENT ", \"attn_output_gate\": false}", NULL, TR_ERR_UNSUPPORTED,
+                   "attn_output_gate");
+}
+
 Test(config, sizes_out_of_bounds_are_refused_by_key)
 {
     static const char *const rows[][2] = {

@@ -217,7 +217,8 @@ static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, 
     for (size_t i = 0; i < SEQUENCES * ROW; i++) {
         pages[i] = (int32_t)scattered[i];
     }
-    cr_assert_eq(tr_cache_new(&cache, small->model, SEQUENCES * ROW, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_cache_new(&cache, small->model, SEQUENCES * ROW, SEQUENCES, &err), TR_OK, "%s",
+                 err.text);
     for (uint32_t turn = 0;; turn++) {
         tr_span_t spans[SEQUENCES];
         float *place[SEQUENCES];
@@ -229,7 +230,8 @@ static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, 
             if (left > 0) {
                 size_t start = (size_t)sequences->starts[s] + done[s];
                 take = take < left ? take : left;
-                spans[count] = (tr_span_t){sequences->ids + start, take, done[s], pages + s * ROW};
+                spans[count] =
+                    (tr_span_t){sequences->ids + start, take, done[s], pages + s * ROW, (int32_t)s};
                 place[count++] = out + start * H;
                 done[s] += take;
             }

@@ -9,6 +9,7 @@
 
 #include "common/base/file.h"
 #include "common/hf/directory.h"
+#include "common/model/trainer.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
 #include "tests/support/scratch.h"
@@ -153,6 +154,37 @@ static void check_logits(subject_t *subject, const char *directory)
 Test(model, logits_are_those_of_transformers)
 {
     for_each_model(false, check_logits);
+}
+
+/// As Qwen 3.5 is published: transformers' AutoModelForCausalLM reads the text model alone, and so
+/// is that what is saved.
+Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
+{
+    static const char directory[] = TEST_SOURCE_DIR "/tests/golden/wrapped/qwen3_5";
+    char *folder = scratch_open(), *saved = tr_format("%s/saved", folder);
+    char *config = tr_format("%s/config.json", saved), *text;
+    size_t length;
+    tr_error_t err = {0};
+    subject_t subject;
+    small_t again;
+    subject_open(&subject, directory);
+    check_logits(&subject, directory);
+    const tr_save_options_t options = {.source = directory};
+    cr_assert_eq(tr_trainer_save_model(subject.small.model, saved, &options, &err), TR_OK, "%s",
+                 err.text);
+    cr_assert_eq(tr_file_read(&text, &length, config, 1 << 20, &err), TR_OK, "%s", err.text);
+    cr_expect_not_null(strstr(text, "\"model_type\": \"qwen3_5_text\""), "%s", text);
+    cr_expect_not_null(strstr(text, "\"Qwen3_5ForCausalLM\""), "%s", text);
+    small_open_directory(&again, saved, NULL, 2, true);
+    check_same(small_response(&again, &subject.sequences, 2, 1.0f),
+               small_response(&subject.small, &subject.sequences, 2, 1.0f),
+               subject.tokens - subject.sequences.count, "what was saved");
+    small_close(&again);
+    subject_close(&subject);
+    free(text);
+    free(config);
+    free(saved);
+    scratch_close(&folder);
 }
 
 static void check_logprobs(subject_t *subject, const char *directory)
@@ -316,7 +348,7 @@ Test(model, fresh_weights_are_normal_and_those_of_their_seed)
         bool residual = strstr(parameter->name, "o_proj") || strstr(parameter->name, "down_proj");
         double mean, deviation, expected = residual ? 0.01 : 0.02; // 0.02 / sqrt(2 * 2 layers)
         moments(flat[0], parameter, &mean, &deviation);
-        if (parameter->vector) {
+        if (parameter->rank == 1) {
             cr_expect(mean == 1.0 && deviation == 0.0, "%s", parameter->name);
             continue;
         }

@@ -18,6 +18,7 @@ static size_t size_of_field(family_key_kind_t kind)
     case FAMILY_EOS: return sizeof(int32_t[TR_MODEL_EOS_LIMIT]);
     case FAMILY_DENSE:
     case FAMILY_SLIDING:
+    case FAMILY_RECURRENT:
     case FAMILY_ROTATED: return sizeof(tr_layer_set_t);
     default: return 0;
     }
