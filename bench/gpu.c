@@ -157,7 +157,7 @@ static tr_status time_copy(double *seconds, const bench_t *b, tr_queue_t *queue,
 static tr_status open_gpu(bench_t *b, bool free_products, tr_error_t *err)
 {
     const tr_device_options_t options = {
-        .device = "cuda:0", .precision = TR_BF16, .free_products = free_products};
+        .device = "cuda:0", .precision = TR_PRECISION_BF16, .free_products = free_products};
     return tr_backend_open(&b->backend, &options, err);
 }
 
@@ -278,7 +278,7 @@ static tr_status memory_for(memory_t *memory, const bench_t *b, const way_t *way
                             tr_error_t *err)
 {
     const size_t length = b->sizes->length;
-    const tr_device_options_t device = {.device = "cuda", .precision = TR_BF16};
+    const tr_device_options_t device = {.device = "cuda", .precision = TR_PRECISION_BF16};
     const tr_optimizer_options_t options = {.offload = way->on_host,
                                             .gradient_checkpointing = way->recompute};
     const memory_work_t work = {

@@ -158,7 +158,7 @@ bool command_parse_device(tr_device_options_t *options, int key, const char *val
         }
         options->device = value;
         return true;
-    // bf16 or fp32, as in a recipe; a CPU computes in fp32 whatever is said here.
+    // As in a recipe.
     case 'x':
         if (tr_precision_parse(&options->precision, value, &err) != TR_OK) {
             argp_error(state, "--%s", err.text);

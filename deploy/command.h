@@ -59,14 +59,14 @@ void command_parse(command_line_t *line, int argc, char **argv);
 uint64_t command_parse_whole(const char *name, const char *text, uint64_t least, uint64_t most,
                              const struct argp_state *state);
 /// --device, --precision and --threads of a command that computes, by their keys.
-#define COMMAND_DEVICE_OPTIONS                                                               \
-    {"device", 'd', "NAME", 0, "Where it computes: cpu, cuda or cuda:N (default cpu)", 0},   \
-        {"precision", 'x', "NAME", 0, "Precision of a GPU: bf16 or fp32 (default bf16)", 0}, \
-    {                                                                                        \
-        "threads", 'j', "N", 0, "Threads of a CPU; 0: one per processor (default 0)", 0      \
+#define COMMAND_DEVICE_OPTIONS                                                                \
+    {"device", 'd', "NAME", 0, "Where it computes: cpu, cuda or cuda:N (default cpu)", 0},    \
+        {"precision", 'x', "NAME", 0, "auto, bf16 or fp32 (default auto: bf16 on a GPU)", 0}, \
+    {                                                                                         \
+        "threads", 'j', "N", 0, "Threads of a CPU; 0: one per processor (default 0)", 0       \
     }
 
-/// Reads one of them; false for another key. options starts as {.precision = TR_BF16}; its texts
+/// Reads one of them; false for another key. options starts as {0}; its texts
 /// are borrowed.
 bool command_parse_device(tr_device_options_t *options, int key, const char *value,
                           const struct argp_state *state);

@@ -156,7 +156,7 @@ int command_generate(int argc, char **argv)
         {0},
     };
     // A fixed seed: the command given again says the same.
-    arguments_t arguments = {.seed = 1, .device = {.precision = TR_BF16}};
+    arguments_t arguments = {.seed = 1};
     tr_error_t err = {0};
     tr_fields_init(&arguments.generation, &tr_generation_fields);
     // a terminal wants less than the recipe's default

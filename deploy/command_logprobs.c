@@ -151,7 +151,7 @@ int command_logprobs(int argc, char **argv)
         .parser = take_option,
         .doc = "Print the log-probability of each token of a response as one JSON object: "
                "{\"ids\", \"tokens\", \"logprobs\"}."};
-    arguments_t arguments = {.temperature = 1.0f, .device = {.precision = TR_BF16}};
+    arguments_t arguments = {.temperature = 1.0f};
     tr_error_t err = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     return tr_status_report(logprobs_of(&arguments, &err), &err);

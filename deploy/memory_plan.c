@@ -44,12 +44,6 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/// That GPUs compute in.
-static tr_dtype_t dtype_of(const tr_recipe_t *recipe)
-{
-    return recipe->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32;
-}
-
 // Groups
 
 /// Actor or critic. learners: how many roles share the processors; with ranks, each rank has its
@@ -252,8 +246,9 @@ static memory_work_t work_of(const facts_t *f, const group_t *group)
 static tr_status measure(memory_t *memory, const facts_t *f, const group_t *group,
                          const char *device, tr_error_t *err)
 {
-    const tr_device_options_t options = {
-        .device = device, .precision = dtype_of(f->recipe), .threads = (size_t)group->threads};
+    const tr_device_options_t options = {.device = device,
+                                         .precision = (tr_precision_t)f->recipe->precision,
+                                         .threads = (size_t)group->threads};
     const memory_work_t work = work_of(f, group);
     tr_model_config_t config;
     // Each role may have a model of its own shape; a critic or judge has a scalar head besides.
@@ -305,12 +300,13 @@ static tr_status add_lines(memory_plan_t *plan, const facts_t *f, const group_t 
 /// The actor's weights as rollouts read them: two segments of shared memory.
 static size_t published(const facts_t *f)
 {
-    // On a GPU they are published in the precision that it computes in.
+    // In the type that passes read.
     bool gpu = tr_device_is_gpu(f->recipe->roles.actor.device.items[0]);
+    const tr_dtype_t dtype = tr_precision_type((tr_precision_t)f->recipe->precision, gpu);
     tr_layout_t layout;
     // The number of parameters, by the layout that the actor publishes in.
     tr_layout_init(&layout, &f->policy);
-    size_t bytes = layout.total * tr_dtype_size(gpu ? dtype_of(f->recipe) : TR_F32);
+    size_t bytes = layout.total * tr_dtype_size(dtype);
     tr_layout_release(&layout);
     return f->generates && tr_algorithm_learns(f->algorithm) ? 2 * bytes : 0;
 }
@@ -351,11 +347,11 @@ void memory_plan_release(memory_plan_t *plan)
 // Devices
 
 /// With the memory that the recipe grants, as the process itself will open it.
-static tr_status open_device(const group_t *group, const char *name, tr_dtype_t precision,
-                             tr_error_t *err)
+static tr_status open_device(const group_t *group, const char *name, int precision, tr_error_t *err)
 {
-    const tr_device_options_t options = {
-        .device = name, .precision = precision, .memory = (size_t)(group->gibibytes * 0x1p30)};
+    const tr_device_options_t options = {.device = name,
+                                         .precision = (tr_precision_t)precision,
+                                         .memory = (size_t)(group->gibibytes * 0x1p30)};
     tr_backend_t *backend = NULL;
     if (tr_device_is_gpu(name) && tr_backend_open(&backend, &options, err) != TR_OK) {
         return tr_error_prefix(err, "roles.%s.device", group->key);
@@ -372,7 +368,7 @@ tr_status memory_plan_check_devices(const tr_recipe_t *recipe, tr_error_t *err)
     size_t count = list_groups(&groups, recipe);
     for (size_t i = 0; i < count; i++) {
         for (size_t d = 0; d < groups[i].devices.count && status == TR_OK; d++) {
-            status = open_device(&groups[i], groups[i].devices.items[d], dtype_of(recipe), err);
+            status = open_device(&groups[i], groups[i].devices.items[d], recipe->precision, err);
         }
     }
     free(groups);

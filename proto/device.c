@@ -38,7 +38,7 @@ static tr_status read_options(tr_device_options_t *options, const json_t *config
 {
     // Absent keys keep these defaults: a recipe without GPUs does not send them.
     double memory = 0.0;
-    const char *precision = "bf16";
+    const char *precision = "auto";
     if (json_object_get(config, "precision") != NULL) {
         TR_TRY(tr_body_string(&precision, config, "precision", "welcome", err));
     }

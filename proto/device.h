@@ -3,7 +3,7 @@
 ///     {"threads": 2, "device": "cuda:0", "precision": "bf16", "memory": 40.0}
 ///
 /// device: a name (common/base/device_name.h) or a list of names, dealt to the workers of a role in
-/// turn; default "cpu". precision: for a GPU, "bf16" (default) or "fp32". memory: GiB of a GPU that
+/// turn; default "cpu". precision: "auto" (default), "bf16" or "fp32". memory: GiB of a GPU that
 /// may be used; 0 (default): all that is free. threads: for a CPU; 0: one per processor. The
 /// daemon's --config is laid over the welcome, so it decides.
 #ifndef TR_PROTO_DEVICE_H

@@ -10,7 +10,7 @@
 enum { MOST_DEVICES = 1024 };
 
 // in the order of tr_precision_t: a field of choices holds the index
-const char *const tr_precision_names[] = {"bf16", "fp32", NULL};
+const char *const tr_precision_names[] = {"auto", "bf16", "fp32", NULL};
 
 /// *index: the GPU's, or -1 for the CPU. False for a text that names no device.
 static bool parse(const char *name, long *index)

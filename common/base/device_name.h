@@ -11,10 +11,14 @@
 /// The meaning of every key that bounds a GPU's memory.
 #define TR_GPU_MEMORY_HELP "GiB of a GPU that the process may use; null or 0: all that is free."
 
-/// The type that GPUs compute in; a CPU always computes in fp32.
-typedef enum tr_precision { TR_PRECISION_BF16, TR_PRECISION_FP32 } tr_precision_t;
+/// What a device computes in.
+typedef enum tr_precision {
+    TR_PRECISION_AUTO, ///< bf16 on a GPU, fp32 on a CPU
+    TR_PRECISION_BF16, ///< on a CPU of weights and operands of products; the rest is fp32 there
+    TR_PRECISION_FP32
+} tr_precision_t;
 
-/// "bf16", "fp32", NULL: by tr_precision_t.
+/// "auto", "bf16", "fp32", NULL: by tr_precision_t.
 extern const char *const tr_precision_names[];
 
 /// Whether a text names a device: "cpu", "cuda" (the first GPU) or "cuda:N".

@@ -32,7 +32,7 @@ static const tr_field_t fields[] = {
           .when = "device", .is = "cuda", .help = TR_GPU_MEMORY_HELP),
     FIELD(threads, TR_FIELD_WHOLE, "0", .range = &tr_range_0_to_thousand,
           .help = "0: one for each processor."),
-    FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names, .message_only = true,
+    FIELD(precision, TR_FIELD_CHOICE, "auto", .choices = tr_precision_names, .message_only = true,
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
@@ -105,7 +105,7 @@ static tr_status load(state_t *judge, tr_error_t *err)
     const tr_model_judge_t *options = judge->options;
     const tr_device_options_t device = {
         .device = options->device,
-        .precision = options->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32,
+        .precision = (tr_precision_t)options->precision,
         // `--threads` of the process goes before the recipe's
         .threads = judge->host->threads > 0 ? judge->host->threads : options->threads,
         // GiB to bytes; 0 stays 0, all that is free

@@ -193,7 +193,7 @@ static void check_rounding(const whole_t *whole)
     bool sharded = (roles->actor.ranks > 1 && roles->actor.sharing.zero_stage == 3) ||
                    (critic && roles->critic.ranks > 1 && roles->critic.sharing.zero_stage == 3);
     if (recipe->optimizer.rounding == TR_ROUNDING_STOCHASTIC &&
-        (!gpus || sharded || recipe->precision != TR_PRECISION_BF16)) {
+        (!gpus || sharded || recipe->precision == TR_PRECISION_FP32)) {
         REPORT(whole, "optimizer.rounding", "optimizer.rounding",
                "'stochastic' is for learners on GPUs with 'precision: bf16' and a "
                "zero_stage below 3; say 'nearest', or put actor and critic there");

@@ -181,7 +181,7 @@ typedef struct tr_recipe {
     tr_recipe_evaluation_t evaluation;
     tr_recipe_samples_t samples;
     tr_recipe_network_t network;
-    int precision;  ///< a tr_precision_t: of GPUs
+    int precision;  ///< a tr_precision_t
     int save_dtype; ///< a tr_save_dtype_t (common/model/trainer.h): of final/
     int log_level;  ///< a tr_log_level_t
 } tr_recipe_t;

@@ -50,9 +50,11 @@ static const tr_field_t run[] = {
           .help = "The directory of all runs."),
     // no part of `roles`: all processes of a run compute alike, or log-probs would not be the same
     // bits
-    FIELD(precision, TR_FIELD_CHOICE, "bf16", .choices = tr_precision_names,
-          .help = "What GPUs compute in. The weights that are trained are fp32 in any case; a CPU "
-                  "computes in fp32 only."),
+    FIELD(precision, TR_FIELD_CHOICE, "auto", .choices = tr_precision_names,
+          .help =
+              "What all processes compute in; `auto`: bf16 on GPUs, fp32 on CPUs. With `bf16` a "
+              "CPU keeps weights in bf16 and rounds what products read to it; sums and all else "
+              "are fp32. The weights that are trained are fp32 in any case."),
     FIELD(save_dtype, TR_FIELD_CHOICE, "null", .choices = tr_save_dtype_names,
           .readers = TR_READS_OPTIMIZER, .may_change = true,
           .help = "In what the weights of `final` are saved; null: as those of `model` are. "

@@ -85,7 +85,8 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
     }
     // The CPU needs no module, so a build without CUDA has it too.
     if (!tr_device_is_gpu(name)) {
-        return tr_backend_open_cpu(backend, TR_F32, options->threads, err);
+        return tr_backend_open_cpu(backend, tr_precision_type(options->precision, false),
+                                   options->threads, err);
     }
     TR_TRY(module_function(&function, TR_CUDA_OPEN, err));
     // ISO C has no cast from an object pointer, which dlsym returns, to a function pointer.
@@ -93,15 +94,17 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
     return open_cuda(backend, options, (size_t)tr_device_index(name), tr_log, err);
 }
 
-tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err)
+tr_status tr_precision_parse(tr_precision_t *precision, const char *name, tr_error_t *err)
 {
     // The words are the recipe's; tensors are named by tr_dtype_name.
-    if (strcmp(name, "bf16") != 0 && strcmp(name, "fp32") != 0) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "precision: expected 'bf16' or 'fp32', found '%s'",
-                       name);
+    for (size_t i = 0; tr_precision_names[i] != NULL; i++) {
+        if (strcmp(name, tr_precision_names[i]) == 0) {
+            *precision = (tr_precision_t)i;
+            return TR_OK;
+        }
     }
-    *precision = strcmp(name, "bf16") == 0 ? TR_BF16 : TR_F32;
-    return TR_OK;
+    return tr_fail(err, TR_ERR_ARGUMENT, "precision: expected 'auto', 'bf16' or 'fp32', found '%s'",
+                   name);
 }
 
 tr_status tr_device_list(tr_device_info_t *devices, size_t limit, size_t *count, tr_error_t *err)

@@ -13,10 +13,10 @@
 #include "common/tensor/backend.h"
 
 typedef struct tr_device_options {
-    const char *device;   ///< "cpu", "cuda" (the first GPU), "cuda:1", ...; NULL is "cpu"
-    tr_dtype_t precision; ///< of a GPU: TR_BF16 or TR_F32; a CPU computes in f32
-    size_t threads;       ///< of the CPU, as tr_pool_new
-    size_t memory;        ///< bytes of the device that may be used; 0: all that is free
+    const char *device; ///< "cpu", "cuda" (the first GPU), "cuda:1", ...; NULL is "cpu"
+    tr_precision_t precision;
+    size_t threads; ///< of the CPU, as tr_pool_new
+    size_t memory;  ///< bytes of the device that may be used; 0: all that is free
     /// For a GPU in bf16: let cuBLASLt take an algorithm for each number of rows instead of the
     /// pinned one. It breaks the promise that a rollout's log-probabilities are the trainer's, and
     /// exists to measure what the promise costs (bench/gpu.c).
@@ -43,13 +43,20 @@ tr_status tr_backend_open(tr_backend_t **backend, const tr_device_options_t *opt
 /// memory). Code that runs on a backend runs on this one as it is, in microseconds, and the memory
 /// that it takes can be read off. So `troupe check` knows the memory of a run (deploy/memory.h), as
 /// ggml knows that of a graph. A dry CPU is the CPU's own backend, told to; a GPU need not be
-/// there. Of the options are read device, precision (of a GPU) and threads (of the CPU). What is
-/// read from it is left as it was. Fails as tr_backend_open_cpu does.
+/// there. Of the options are read device, precision and threads (of the CPU). What is read from
+/// it is left as it was. Fails as tr_backend_open_cpu does.
 tr_status tr_backend_open_dry(tr_backend_t **backend, const tr_device_options_t *options,
                               tr_error_t *err);
 
-/// "bf16" or "fp32". TR_ERR_ARGUMENT for another word.
-tr_status tr_precision_parse(tr_dtype_t *precision, const char *name, tr_error_t *err);
+/// One of tr_precision_names. TR_ERR_ARGUMENT for another word.
+tr_status tr_precision_parse(tr_precision_t *precision, const char *name, tr_error_t *err);
+
+/// The type of the weights on such a device, and of activations on a GPU.
+static inline tr_dtype_t tr_precision_type(tr_precision_t precision, bool gpu)
+{
+    return precision == TR_PRECISION_BF16 || (precision == TR_PRECISION_AUTO && gpu) ? TR_BF16
+                                                                                     : TR_F32;
+}
 
 /// The GPUs that this process may use: at most `limit` of them, *count written. Fails as
 /// tr_backend_open does.

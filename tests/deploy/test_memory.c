@@ -7,8 +7,10 @@
 #include "tests/support/measured.h"
 
 static const tr_device_options_t cpu = {.device = "cpu", .threads = 2},
-                                 gpu = {.device = "cuda", .precision = TR_F32},
-                                 bf16 = {.device = "cuda", .precision = TR_BF16};
+                                 gpu = {.device = "cuda", .precision = TR_PRECISION_FP32},
+                                 bf16 = {.device = "cuda", .precision = TR_PRECISION_BF16},
+                                 cpu_bf16 = {
+                                     .device = "cpu", .threads = 2, .precision = TR_PRECISION_BF16};
 static const tr_sampling_t sampling = {.temperature = 1.0f, .top_k = 5, .top_p = 1.0f};
 static const tr_optimizer_options_t plain = {.beta2 = 0.999, .epsilon = 1e-8},
                                     recomputes = {.beta2 = 0.999,
@@ -34,8 +36,10 @@ Test(memory, a_process_takes_what_a_dry_run_finds)
         measured_check("learner", cpu, &config, &learner, 0);
         measured_check("recomputing learner", cpu, &config, &other, 0);
         measured_check("reference", cpu, &config, &reader, 0);
+        measured_check("learner in bf16", cpu_bf16, &config, &learner, 0);
         if (!config.scalar_head) {
             measured_check("rollout", cpu, &config, &rollout, 0);
+            measured_check("rollout in bf16", cpu_bf16, &config, &rollout, 0);
         }
     }
 }
@@ -96,6 +100,12 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     memory = measured_dry(&bf16, &config, &rollout);
     cr_expect_eq(memory.weights, 2 * n + rope);
     cr_expect_eq(memory.cache, (size_t)2 * 7 * 16 * 2 * 2); // two pages each, and one to spare
+    // Twice, for a CPU packs what products read; in whole panels and cache lines of 64 bytes, all
+    // but the two norms and the input embedding, which is not multiplied.
+    const size_t packed = 32 * (4 + 4 + 4 + 6 + 4);
+    cr_expect_eq(measured_dry(&cpu, &config, &rollout).weights, 4 * (n + packed) + rope);
+    cr_expect_eq(measured_dry(&cpu_bf16, &config, &rollout).weights, 2 * (n + packed) + rope);
+    cr_expect_eq(measured_dry(&cpu_bf16, &config, &learner).weights, 2 * n + 4 * n + rope);
     // Chunk i goes on top of the sums that i's binary digits say.
     static const size_t levels[] = {0, 1, 2, 2, 3, 3, 3, 3, 4};
     for (size_t chunks = 1; chunks < sizeof levels / sizeof levels[0]; chunks++) {

@@ -522,7 +522,7 @@ Test(cuda_memory, a_budget_is_kept_and_the_sentence_has_the_arithmetic)
     tr_error_t err = {0};
     rig_open_gpu(&rig, TR_F32);
     const tr_device_options_t options = {
-        .device = "cuda:0", .precision = TR_F32, .memory = 3 << 20};
+        .device = "cuda:0", .precision = TR_PRECISION_FP32, .memory = 3 << 20};
     cr_assert_eq(tr_backend_open(&small, &options, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &first, 2 << 20, &err), TR_OK, "%s", err.text);
     cr_assert_eq(small->ops->buffer_new(small, &second, 2 << 20, &err), TR_ERR_MEMORY);

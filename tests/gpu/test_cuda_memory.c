@@ -8,14 +8,15 @@
 #include "tests/support/tensors.h"
 
 /// In bf16 there may be buffers for the choice of an algorithm for the head.
-static void check(const char *what, tr_dtype_t precision, const memory_work_t *work)
+static void check(const char *what, tr_precision_t precision, const memory_work_t *work)
 {
     const tr_device_options_t device = {.device = "cuda", .precision = precision};
     const tr_model_config_t config = measured_shape(MEASURED_SMALL);
     const cuda_trial_t trial = cuda_trial_bytes(config.vocabulary, config.hidden, sizeof(float));
     need_gpu();
     measured_check(what, device, &config, work,
-                   precision == TR_F32 ? 0 : trial.weight + trial.rows + 2 * trial.result);
+                   precision == TR_PRECISION_FP32 ? 0
+                                                  : trial.weight + trial.rows + 2 * trial.result);
 }
 
 /// Masters and rounded weights, moments here and on the host, layers kept and computed again.
@@ -29,7 +30,7 @@ Test(cuda_memory, a_learner_takes_what_a_dry_run_finds)
                                     .ranks = 1,
                                     .chunks = 2,
                                     .chunk = {.sequences = 2, .length = 48, .answers = 30}};
-        check("learner", i == 0 ? TR_F32 : TR_BF16, &work);
+        check("learner", i == 0 ? TR_PRECISION_FP32 : TR_PRECISION_BF16, &work);
     }
 }
 
@@ -39,6 +40,6 @@ Test(cuda_memory, a_rollout_takes_what_a_dry_run_finds)
     const memory_work_t work = {.use = TR_MODEL_DECODES,
                                 .batch = {.sequences = 5, .length = 68, .answers = 20},
                                 .sampling = &sampling};
-    check("rollout", TR_F32, &work);
-    check("rollout", TR_BF16, &work);
+    check("rollout", TR_PRECISION_FP32, &work);
+    check("rollout", TR_PRECISION_BF16, &work);
 }

@@ -72,6 +72,16 @@ grep -q '"exact/logprob_mismatch": 0,' "$SCRATCH/base/metrics.jsonl" || fail "no
 run two roles.rollout.workers=2
 same "$SCRATCH/base" "$SCRATCH/two" "two rollout workers"
 
+run bf16 precision=bf16
+! grep -v '"exact/logprob_mismatch": 0,' "$SCRATCH/bf16/metrics.jsonl" || fail "a logprob_mismatch in bf16 is not 0"
+[ "$(hashes "$SCRATCH/base")" != "$(hashes "$SCRATCH/bf16")" ] || fail "bf16 learns what fp32 does"
+start bf16_stopped precision=bf16 roles.rollout.workers=2 roles.rollout.max_batch=3
+wait_for "no second step" has_steps "$RUN" 2
+kill -TERM "$JOB"
+wait "$JOB" # stopped or, on a quick machine, at its end
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+same "$SCRATCH/bf16" "$RUN" "bf16, stopped and resumed, with other workers and batches"
+
 configurations()
 {
     run again
@@ -84,19 +94,24 @@ configurations()
     run separate roles.reference.separate=true
     same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
 
-    for isa in avx512 avx2; do
-        grep -qw "$(sed 's/avx512/avx512f/' <<<"$isa")" /proc/cpuinfo || {
+    for isa in avx512bf16 avx512 avx2; do
+        grep -qw "$(sed 's/avx512bf16/avx512_bf16/; s/avx512$/avx512f/' <<<"$isa")" /proc/cpuinfo || {
             say "$isa: this CPU lacks it"
             continue
         }
         TROUPE_CPU=$isa run "$isa"
         same "$SCRATCH/base" "$SCRATCH/$isa" "$isa"
+        TROUPE_CPU=$isa run "$isa-bf16" precision=bf16
+        same "$SCRATCH/bf16" "$SCRATCH/$isa-bf16" "bf16 with $isa"
     done
 
     local little=(steps=2 data.batch=2 generation.max_new_tokens=8 generation.samples=1) # plain C is slow
     run little "${little[@]}"
     TROUPE_CPU=generic run generic "${little[@]}"
     same "$SCRATCH/little" "$SCRATCH/generic" "plain C"
+    run little-bf16 precision=bf16 "${little[@]}"
+    TROUPE_CPU=generic run generic-bf16 precision=bf16 "${little[@]}"
+    same "$SCRATCH/little-bf16" "$SCRATCH/generic-bf16" "bf16 in plain C"
 }
 [ -n "${TROUPE_TEST_BRIEF:-}" ] || configurations
 

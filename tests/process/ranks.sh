@@ -164,6 +164,9 @@ need_mpi
     run sft sft
     run sft sft_two $(actor_ranks 2 2)
     all_same sft sft_two "SFT, two ranks"
+    run sft sft_bf16 precision=bf16
+    run sft sft_bf16_two precision=bf16 $(actor_ranks 2 3)
+    all_same sft_bf16 sft_bf16_two "SFT in bf16, two ranks, parameters sharded"
     for stage in 1 3; do
         run sft "sum_$stage" $(actor_ranks 3 $stage) roles.actor.gradient_sum=all_reduce
         near "$SCRATCH/sft" "$SCRATCH/sum_$stage"

@@ -109,6 +109,15 @@ wait "$JOB" && fail "a stopped run exits 0"
 same "$SCRATCH/base" "$RUN" "stopped and resumed"
 [ "$(timeless "$SCRATCH/base")" = "$(timeless "$RUN")" ] || fail "other metrics after resuming"
 
+run bf16 precision=bf16
+[ "$(hashes "$SCRATCH/base")" != "$(hashes "$SCRATCH/bf16")" ] || fail "bf16 learns what fp32 does"
+start bf16_stopped precision=bf16 roles.actor.threads=1
+wait_for "no second step" has_steps "$RUN" 2
+kill -TERM "$JOB"
+wait "$JOB" # stopped or, on a quick machine, at its end
+"$TROUPE" resume "$RUN" >"$RUN.resumed" 2>&1 || fail "resume failed: $(tail -n 1 "$RUN.resumed")"
+same "$SCRATCH/bf16" "$RUN" "bf16, stopped and resumed with one thread"
+
 # Two epochs beside TRL's: the one row that is left after two batches of three is learnt, and weight decay spares norms.
 python3 - "$SCRATCH" <<'PYTHON'
 import json, sys

@@ -40,7 +40,7 @@ Test(device, what_cannot_be_meant_is_refused)
         {"{\"threads\": 1, \"device\": []}", "expected a name, or a list of names"},
         {"{\"threads\": 1, \"device\": [3]}", "expected a name, or a list of names"},
         {"{\"threads\": 1, \"precision\": \"fp8\"}",
-         "precision: expected 'bf16' or 'fp32', found 'fp8'"},
+         "precision: expected 'auto', 'bf16' or 'fp32', found 'fp8'"},
         {"{\"threads\": 1, \"memory\": -1}", "memory: expected GiB from 0 to 1048576, found -1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

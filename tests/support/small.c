@@ -53,7 +53,7 @@ static void take_model(small_t *small)
     small->total = tr_model_layout(small->model)->total;
 }
 
-/// A CPU's instruction set, or SMALL_GPU, SMALL_GPU_BF16.
+/// A CPU's instruction set, or SMALL_GPU, SMALL_GPU_BF16, SMALL_BF16.
 static bool open_rig(rig_t *rig, const char *isa, size_t threads)
 {
     // the GPU counts as one more instruction set, so that one loop tests all
@@ -64,6 +64,10 @@ static bool open_rig(rig_t *rig, const char *isa, size_t threads)
     if (isa != NULL && strcmp(isa, SMALL_GPU_BF16) == 0) {
         rig_open_gpu(rig, TR_BF16);
         return true;
+    }
+    if (isa != NULL && strncmp(isa, SMALL_BF16, strlen(SMALL_BF16)) == 0) {
+        isa += strlen(SMALL_BF16);
+        return rig_open_bf16(rig, isa[0] != '\0' ? isa : NULL, threads);
     }
     return rig_open(rig, isa, threads);
 }

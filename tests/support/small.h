@@ -25,8 +25,9 @@ tr_model_config_t small_config(void);
 
 #define SMALL_GPU "gpu"           ///< an isa: the first GPU, in f32
 #define SMALL_GPU_BF16 "gpu bf16" ///< the same in bf16
+#define SMALL_BF16 "bf16 "        ///< before an isa, or alone: a CPU with weights in bf16
 
-/// isa and threads as rig_open, or one of the two above. The weights depend on config alone;
+/// isa and threads as rig_open, or one of the three above. The weights depend on config alone;
 /// log-probs reach below -8.
 bool small_open(small_t *small, const tr_model_config_t *config, const char *isa, size_t threads,
                 bool learns);

@@ -68,7 +68,9 @@ void need_gpu(void)
 
 void rig_open_gpu(rig_t *rig, tr_dtype_t precision)
 {
-    const tr_device_options_t options = {.device = "cuda:0", .precision = precision};
+    const tr_device_options_t options = {.device = "cuda:0",
+                                         .precision = precision == TR_BF16 ? TR_PRECISION_BF16
+                                                                           : TR_PRECISION_FP32};
     tr_error_t err = {0};
     need_gpu();
     memset(rig, 0, sizeof *rig);

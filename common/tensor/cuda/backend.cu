@@ -137,7 +137,7 @@ static tr_status open_device(cuda_backend_t *self, const tr_device_options_t *op
     self->free_products = options->free_products;
     snprintf(self->form, sizeof self->form, "%s", info.form);
     self->base.ops = &cuda_ops;
-    self->base.real = self->base.weights = options->precision;
+    self->base.real = self->base.weights = tr_precision_type(options->precision, true);
     self->base.form = self->form;
     // cuBLASLt last: its handle is the only thing that cuda_close has to release.
     return cuda_products_new(&self->products, err);
@@ -154,11 +154,6 @@ troupe_cuda_open(tr_backend_t **backend, const tr_device_options_t *options, siz
         return tr_fail(err, TR_ERR_UNSUPPORTED,
                        "there is no cuda:%zu: this machine shows %d GPU(s), from cuda:0", index,
                        found);
-    }
-    // tr_precision_parse knows two words; this is for callers that set the type themselves.
-    if (options->precision != TR_F32 && options->precision != TR_BF16) {
-        return tr_fail(err, TR_ERR_ARGUMENT, "a GPU computes in fp32 or bf16, not in %s",
-                       tr_dtype_name(options->precision));
     }
     // The device is opened after this, so that a failure has one place to free.
     cuda_backend_t *self = static_cast<cuda_backend_t *>(tr_calloc(1, sizeof *self));

@@ -197,11 +197,11 @@ static void cast(tr_queue_t *queue, tr_tensor_t destination, tr_tensor_t source)
 {
 }
 
-static void make_gpu(dry_gpu_t *gpu, tr_dtype_t precision)
+static void make_gpu(dry_gpu_t *gpu)
 {
     gpu->ops = *gpu->cpu.base.ops;
     gpu->cpu.base.ops = &gpu->ops;
-    gpu->cpu.base.real = gpu->cpu.base.weights = precision;
+    gpu->cpu.base.real = gpu->cpu.base.weights;
     gpu->ops.name = "cuda";
     gpu->ops.buffer_new_host = buffer_new_host;
     // As in cuda/backend.cu: weights are used as they are stored.
@@ -233,15 +233,17 @@ tr_status tr_backend_open_dry(tr_backend_t **backend, const tr_device_options_t 
                               tr_error_t *err)
 {
     dry_gpu_t *gpu = tr_calloc(1, sizeof *gpu);
-    tr_status status = cpu_backend_init(&gpu->cpu, TR_F32, options->threads, true, err);
+    const bool is_gpu = options->device != NULL && tr_device_is_gpu(options->device);
+    tr_status status = cpu_backend_init(&gpu->cpu, tr_precision_type(options->precision, is_gpu),
+                                        options->threads, true, err);
     *backend = NULL;
     if (status != TR_OK) {
         free(gpu);
         return status;
     }
     // The first member is the CPU's backend, so cpu_close frees the whole.
-    if (options->device != NULL && tr_device_is_gpu(options->device)) {
-        make_gpu(gpu, options->precision);
+    if (is_gpu) {
+        make_gpu(gpu);
     }
     *backend = &gpu->cpu.base;
     return TR_OK;

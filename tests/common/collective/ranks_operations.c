@@ -188,7 +188,8 @@ static tr_status join(size_t ranks, bool gpus, tr_error_t *err)
 {
     TR_TRY(tr_collective_open(&group, gpus ? "nccl" : "mpi", TEST_BINARY_DIR, ranks, err));
     char *device = gpus ? tr_format("cuda:%zu", group->rank) : tr_strdup("cpu");
-    const tr_device_options_t options = {.device = device, .precision = TR_F32, .threads = 1};
+    const tr_device_options_t options = {
+        .device = device, .precision = TR_PRECISION_FP32, .threads = 1};
     tr_status status = tr_backend_open(&backend, &options, err);
     free(device);
     TR_TRY(status);

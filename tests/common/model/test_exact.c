@@ -2,6 +2,7 @@
 /// computed. Each law is held on a small random model, on one of each family and, where the data is
 /// there, on stories260K.
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,13 +16,14 @@ enum { SEQUENCES = 7 };
 static const size_t LENGTHS[SEQUENCES] = {40, 2, 17, 97, 16, 33, 5};
 static const size_t PROMPTS[SEQUENCES] = {7, 1, 16, 30, 1, 32, 5}; // the last has no response
 
-/// What the laws are held on: stories260K's directory, or NULL for the random model.
+/// What the laws are held on: a directory, or NULL for the random model, in fp32 or bf16.
 typedef struct subject {
     char *directory;
+    bool bf16;
 } subject_t;
 
 /// Holds the law on each golden model that generates and takes the requests below.
-static void hold_on_families(void (*law)(const subject_t *subject))
+static void hold_on_families(void (*law)(const subject_t *subject), bool bf16)
 {
     glob_t models;
     models_find(&models);
@@ -31,35 +33,48 @@ static void hold_on_families(void (*law)(const subject_t *subject))
         cr_assert_eq(tr_model_config_load(&config, models.gl_pathv[i], &err), TR_OK, "%s",
                      err.text);
         if (!config.scalar_head && config.max_positions >= 600) {
-            law(&(subject_t){models.gl_pathv[i]});
+            law(&(subject_t){models.gl_pathv[i], bf16});
         }
     }
     globfree(&models);
 }
 
 /// A law for all subjects.
-#define LAW(name)                                          \
-    static void name(const subject_t *subject);            \
-    Test(exact, name)                                      \
-    {                                                      \
-        name(&(subject_t){NULL});                          \
-    }                                                      \
-    Test(exact_families, name)                             \
-    {                                                      \
-        hold_on_families(name);                            \
-    }                                                      \
-    Test(exact_stories, name)                              \
-    {                                                      \
-        subject_t stories = {data_require("stories260K")}; \
-        name(&stories);                                    \
-        free(stories.directory);                           \
-    }                                                      \
+#define LAW(name)                                                 \
+    static void name(const subject_t *subject);                   \
+    Test(exact, name)                                             \
+    {                                                             \
+        name(&(subject_t){NULL, false});                          \
+    }                                                             \
+    Test(exact_bf16, name)                                        \
+    {                                                             \
+        name(&(subject_t){NULL, true});                           \
+    }                                                             \
+    Test(exact_families, name)                                    \
+    {                                                             \
+        hold_on_families(name, false);                            \
+    }                                                             \
+    Test(exact_families_bf16, name)                               \
+    {                                                             \
+        hold_on_families(name, true);                             \
+    }                                                             \
+    Test(exact_stories, name)                                     \
+    {                                                             \
+        subject_t stories = {data_require("stories260K"), false}; \
+        name(&stories);                                           \
+        free(stories.directory);                                  \
+    }                                                             \
     static void name(const subject_t *subject)
 
 static bool subject_open(small_t *small, const subject_t *subject, const char *isa, size_t threads,
                          bool learns)
 {
     tr_model_config_t config = small_config();
+    char name[32];
+    if (subject->bf16) {
+        snprintf(name, sizeof name, SMALL_BF16 "%s", isa != NULL ? isa : "");
+        isa = name;
+    }
     return subject->directory == NULL
                ? small_open(small, &config, isa, threads, learns)
                : small_open_directory(small, subject->directory, isa, threads, learns);
@@ -175,19 +190,27 @@ LAW(threads_and_instruction_sets_do_not_change_a_gradient)
     small_close(&plain);
 }
 
-Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
+/// With a scalar head, in fp32 or bf16.
+static bool critic_open(small_t *small, bool bf16, const char *isa, size_t threads)
 {
     tr_model_config_t config = small_config();
+    char name[32];
     config.scalar_head = true;
+    snprintf(name, sizeof name, "%s%s", bf16 ? SMALL_BF16 : "", isa);
+    return small_open(small, &config, name, threads, true);
+}
+
+static void check_critic(bool bf16)
+{
     small_t plain;
-    small_open(&plain, &config, "generic", 1, true);
+    critic_open(&plain, bf16, "generic", 1);
     tr_sequences_t sequences = the_sequences(&plain);
     float *values = small_response(&plain, &sequences, 1, 1.0f);
     float *gradient = gradient_with(&plain);
     for (size_t i = 0; i < RIG_ISAS; i++) {
         for (size_t threads = i == 0 ? 3 : 1; threads <= 3; threads++) { // generic is slow
             small_t small;
-            if (small_open(&small, &config, rig_isas[i], threads, true)) {
+            if (critic_open(&small, bf16, rig_isas[i], threads)) {
                 tr_sequences_t again = the_sequences(&small);
                 check_same(small_response(&small, &again, SEQUENCES, 1.0f), values,
                            tokens_of(&again), rig_isas[i]);
@@ -197,6 +220,16 @@ Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
         }
     }
     small_close(&plain);
+}
+
+Test(exact, a_critics_values_and_gradients_are_the_same_bits_everywhere)
+{
+    check_critic(false);
+}
+
+Test(exact_bf16, a_critics_values_and_gradients_are_the_same_bits_everywhere)
+{
+    check_critic(true);
 }
 
 /// The sequences again through the paged cache, `piece` tokens of each a pass (0: 1 to 24 by

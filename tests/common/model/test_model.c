@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -491,4 +492,47 @@ Test(model, a_missing_tensor_is_named)
     const char *name = "model.layers.1.mlp.down_proj.weight";
     cr_assert_eq(open_altered(name, NULL, &err), TR_ERR_FORMAT);
     cr_assert_not_null(strstr(err.text, name), "%s", err.text);
+}
+
+/// Root of the mean square.
+static double distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += pow((double)a[i] - (double)b[i], 2.0);
+    }
+    return sqrt(sum / (double)n);
+}
+
+/// PyTorch rounds every activation too; here a CPU rounds weights and what products read.
+Test(model, logits_in_bf16_are_nearer_to_fp32_than_those_of_pytorch)
+{
+    static const char *const names[] = {"tied", "gemma2", "granite", "qwen3"};
+    golden_t *golden = golden_open(TEST_SOURCE_DIR "/tests/golden/bf16_logits.json");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        small_t small;
+        char path[64];
+        size_t length, n;
+        char *directory = tr_format(MODELS "%s", names[i]);
+        small_open_directory(&small, directory, SMALL_BF16, 2, false);
+        snprintf(path, sizeof path, "%s/ids", names[i]);
+        const int32_t *ids = golden_ints(golden, path, &length);
+        snprintf(path, sizeof path, "%s/fp32", names[i]);
+        const float *full = golden_floats(golden, path, &n);
+        snprintf(path, sizeof path, "%s/bf16", names[i]);
+        const float *half = golden_floats(golden, path, &n);
+        // The head's cap and divisor are not in these rows.
+        float *got = small_logits(&small, ids, length);
+        const float cap = small.config->logit_cap;
+        for (size_t j = 0; j < n; j++) {
+            got[j] = cap > 0.0f ? cap * tanhf(got[j] / cap) : got[j];
+        }
+        const double ours = distance(got, full, n), theirs = distance(half, full, n);
+        cr_expect_lt(ours, theirs, "%s: %g from fp32, PyTorch %g", names[i], ours, theirs);
+        cr_expect_lt(distance(got, half, n), 2.0 * theirs, "%s: far from PyTorch", names[i]);
+        cr_expect_gt(ours, 1e-4, "%s: nothing is rounded", names[i]);
+        small_close(&small);
+        free(directory);
+    }
+    golden_close(&golden);
 }

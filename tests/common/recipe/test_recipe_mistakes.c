@@ -156,7 +156,7 @@ Test(recipe_mistakes, kinds_and_ranges)
                                     "a list of them, found a section of keys"},
         {"roles.actor.memory=-1",
          "roles.actor.memory: expected a number from 0 to 1048576, or null, found '-1'"},
-        {"precision=fp16", "precision: expected 'bf16' or 'fp32', found 'fp16'"},
+        {"precision=fp16", "precision: expected 'auto', 'bf16' or 'fp32', found 'fp16'"},
         {"roles.critic.learning_rate=-1",
          "roles.critic.learning_rate: expected a positive number, or null, found '-1'"},
         {"optimizer.schedule=step",

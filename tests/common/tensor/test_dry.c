@@ -8,7 +8,7 @@ Test(dry, counts_memory_that_is_not_there)
 {
     static const char *const devices[] = {"cpu", "cuda:7"};
     for (size_t i = 0; i < 2; i++) {
-        const tr_device_options_t options = {.device = devices[i], .precision = TR_BF16};
+        const tr_device_options_t options = {.device = devices[i], .precision = TR_PRECISION_BF16};
         tr_backend_t *backend;
         tr_error_t err = {0};
         cr_assert_eq(tr_backend_open_dry(&backend, &options, &err), TR_OK, "%s", err.text);

@@ -89,11 +89,14 @@ def _(t):
 ON_GPU = {"roles.actor.device": "cuda"}
 
 
-@row("precision", "sft", "fp32")
+@row("precision", "sft", "bf16")
 def _(t):
-    # A CPU computes in fp32 whatever the recipe says; a GPU in what it says, and in fp32 as the CPU does.
-    same(t.other.hashes, t.base.hashes, "what a CPU learns")
-    half, full = (t.at(kind, environment=gpu(), roles__actor__device="cuda") for kind in ("bf16", "fp32"))
+    # By itself a CPU computes in fp32 and a GPU in bf16; in fp32 both learn the same bytes.
+    same(t.at("fp32").hashes, t.base.hashes, "what a CPU learns by itself and in fp32")
+    check(t.other.hashes != t.base.hashes, "a CPU learns the same in bf16")
+    close(t.other.first["loss"], t.base.first["loss"], 1e-2, what="the loss in bf16 on a CPU")
+    own, half, full = (t.at(kind, environment=gpu(), roles__actor__device="cuda") for kind in ("auto", "bf16", "fp32"))
+    same(own.hashes, half.hashes, "what a GPU learns by itself and in bf16")
     same(full.hashes, t.base.hashes, "what a GPU learns in fp32")
     check(half.hashes != full.hashes, "a GPU learns the same in bf16")
     close(half.first["loss"], full.first["loss"], 1e-2, what="the loss in bf16")
