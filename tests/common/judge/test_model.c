@@ -193,6 +193,51 @@ Test(model, a_finished_response_is_scored_at_its_end_token)
     scratch_close(&directory);
 }
 
+Test(model, columns_of_the_row_reach_the_judges_template)
+{
+    open_directory(-1);
+    static const char template[] = "{% for t in tools or [] %}{{ t.name }}{% endfor %}{{ mark }}"
+                                   "{% for m in messages %}{{ m.content }}{% endfor %}";
+    free(scratch_write(directory, "chat_template.jinja", template, strlen(template)));
+    char *name = text_of(starts[2], 1), *mark = text_of(starts[2] + 1, 1);
+    char *said = text_of(starts[2] + 2, 1);
+    judging_t judge;
+    judging_open(&judge, &tr_judge_model, options_of(directory, 1));
+    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "", "role",
+                                 "assistant", "content", said);
+    char *tools = tr_format("[{\"name\": \"%s\"}]", name);
+    // The template writes the first three tokens of a golden sequence; without columns the third.
+    json_t *columns =
+        json_pack("{s:s, s:{s:s}}", "tools", tools, "chat_template_kwargs", "mark", mark);
+    json_t *wrong = json_pack("{s:i}", "tools", 3);
+    tr_sample_t sample = {.id = 7,
+                          .prompt = "",
+                          .response = said,
+                          .finish = "length",
+                          .messages = messages,
+                          .columns = columns};
+    tr_error_t err = {0};
+    float found = 0.0f;
+    score(&judge, &found, &sample, 1);
+    expect_near("score", &found, &values[starts[2] + 2], 1, 2e-5, 2e-5);
+    sample.columns = NULL;
+    float bare = score_text(&judge, "", said);
+    score(&judge, &found, &sample, 1);
+    cr_expect_eq(found, bare);
+    sample.columns = wrong;
+    cr_expect_eq(tr_judge_model.score(judge.state, &found, &sample, 1, &err), TR_ERR_FORMAT);
+    cr_expect_str_eq(err.text, "sample 7: tools: expected a list of functions");
+    json_decref(wrong);
+    json_decref(columns);
+    json_decref(messages);
+    free(tools);
+    free(said);
+    free(mark);
+    free(name);
+    judging_close(&judge);
+    scratch_close(&directory);
+}
+
 /// Puts a line into the directory's config.json.
 static void add_to_config(const char *line)
 {

@@ -99,9 +99,12 @@ Test(jinja, letters_and_white_space_are_pythons_for_every_character)
 {
     json_t *file = golden(), *row, *range;
     json_int_t chunk = json_integer_value(json_object_get(file, "chunk"));
-    size_t i, j;
+    size_t i, j, wanted = getenv("TROUPE_TEST_BRIEF") == NULL ? SIZE_MAX : 3;
     json_array_foreach(json_object_get(file, "every"), i, row)
     {
+        if (i == wanted) {
+            break;
+        }
         const json_t *template = json_array_get(row, 0);
         uint64_t value = 0xCBF29CE484222325U;
         tr_bytes_t x = {0};
@@ -124,7 +127,7 @@ Test(jinja, letters_and_white_space_are_pythons_for_every_character)
         free(found);
         tr_bytes_release(&x);
     }
-    cr_assert(i > 5);
+    cr_assert(i > 2);
     json_decref(file);
 }
 
