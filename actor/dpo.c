@@ -171,6 +171,7 @@ static tr_status put_metrics(json_t *m, const actor_dpo_t *dpo, tr_error_t *err)
                                     &dpo->rejected};
     TR_TRY(tr_tally_put(m, "loss", sums->loss + nll * pairs, pairs, err));
     TR_TRY(tr_tally_put(m, "grad_norm", dpo->result.norm_sum, (double)dpo->result.updates, err));
+    TR_TRY(tr_learner_put_balance(m, &dpo->result, err));
     // In this order the names stand in metrics.jsonl.
     TR_TRY(actor_put_classes(m, &chosen, &rejected, err));
     TR_TRY(tr_tally_put(m, "rewards/accuracies", sums->accuracies, pairs, err));

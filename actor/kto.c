@@ -100,6 +100,7 @@ static tr_status put_metrics(json_t *m, const actor_kto_t *kto, tr_error_t *err)
                                     &kto->rejected};
     TR_TRY(tr_tally_put(m, "loss", sums->loss, good + bad, err));
     TR_TRY(tr_tally_put(m, "grad_norm", kto->result.norm_sum, (double)kto->result.updates, err));
+    TR_TRY(tr_learner_put_balance(m, &kto->result, err));
     // One estimate for the batch, weighted by its rows so that batches average.
     TR_TRY(tr_tally_put(m, "kl", kto->kl * (good + bad), good + bad, err));
     return actor_put_classes(m, &chosen, &rejected, err);

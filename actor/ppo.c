@@ -121,6 +121,7 @@ static tr_status put_metrics(json_t *m, const actor_ppo_t *ppo, tr_error_t *err)
     TR_TRY(tr_tally_put(m, "val/ratio_var", ppo->ratio_variance, 1.0, err));
     TR_TRY(
         tr_tally_put(m, "grad_norm/actor", ppo->result.norm_sum, (double)ppo->result.updates, err));
+    TR_TRY(tr_learner_put_balance(m, &ppo->result, err));
     return tr_tally_put(m, "exact/logprob_mismatch", (double)ppo->mismatch, 1.0, err);
 }
 

@@ -36,6 +36,7 @@ static tr_status put_metrics(json_t *m, const actor_reward_t *reward, tr_error_t
     double pairs = (double)sums->pairs, updates = (double)reward->result.updates;
     TR_TRY(tr_tally_put(m, "loss", sums->loss, pairs, err));
     TR_TRY(tr_tally_put(m, "grad_norm", reward->result.norm_sum, updates, err));
+    TR_TRY(tr_learner_put_balance(m, &reward->result, err));
     TR_TRY(tr_tally_put(m, "accuracy", sums->accuracies, pairs, err));
     TR_TRY(tr_tally_put(m, "margin", sums->margins, pairs, err));
     TR_TRY(tr_tally_put(m, "mean_reward", sums->scores, 2.0 * pairs, err));

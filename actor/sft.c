@@ -84,6 +84,7 @@ static tr_status put_metrics(json_t *m, const actor_sft_t *sft, tr_error_t *err)
     const double n = (double)sft->sums.tokens;
     TR_TRY(tr_tally_put(m, "loss", sft->sums.loss, n, err));
     TR_TRY(tr_tally_put(m, "grad_norm", sft->result.norm_sum, (double)sft->result.updates, err));
+    TR_TRY(tr_learner_put_balance(m, &sft->result, err));
     TR_TRY(tr_tally_put(m, "entropy", sft->entropy_sum, n, err));
     return tr_tally_put(m, "mean_token_accuracy", sft->greedy_sum, n, err);
 }

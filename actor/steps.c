@@ -69,6 +69,7 @@ static tr_status train(actor_training_t *t, const void *options, tr_error_t *err
     double n = (double)steps.sums.steps;
     TR_TRY(tr_tally_put(t->metrics, "loss", steps.sums.loss, n, err));
     TR_TRY(tr_tally_put(t->metrics, "grad_norm", result.norm_sum, (double)result.updates, err));
+    TR_TRY(tr_learner_put_balance(t->metrics, &result, err));
     TR_TRY(tr_tally_put(t->metrics, "accuracy", steps.sums.accuracies, n, err));
     return tr_tally_put(t->metrics, "mean_step_score", steps.sums.chances, n, err);
 }

@@ -93,6 +93,16 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"grad_norm", "1", "updates", "global norm of the gradient, before clipping", NULL, false,
      NEITHER},
     {"learning_rate", "1", "the step's", "learning rate", NULL, false, NEITHER},
+    // Of models with experts, while they learn; of the policy in PPO.
+    {"aux_loss", "1", "sequences",
+     "load-balancing loss of the routers, before its coefficient; 1 "
+     "for each expert that a token has if all are used alike",
+     NULL, false, LESS},
+    {"router/entropy", "nats", "sequences", "entropy of the routers' distributions", NULL, false,
+     NEITHER},
+    {"router/max_load", "1", "sequences and layers",
+     "choices of the busiest expert by those that it would have if all were used alike", NULL,
+     false, LESS},
     {"num_tokens", "tokens", "the run so far, a sum", "tokens of the rows seen, prompts included",
      NULL, false, NEITHER},
     {"epoch", "passes", "the run so far", "passes over the rows: steps by the steps of a pass",

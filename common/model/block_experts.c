@@ -58,6 +58,13 @@ void experts_tensors(const pass_t *p, layer_activations_t *a)
     }
 }
 
+void experts_keep(const pass_t *p, layer_activations_t *a)
+{
+    const size_t experts = router_of(p).experts;
+    a->routes.starts = indices(p, 1, experts + 1);
+    a->router_sums = pass_floats(p, 1, experts + 1);
+}
+
 static void shared_scratch(const pass_t *p, scratch_t *s, bool backward)
 {
     const size_t width = shared_width_of(p);
@@ -147,6 +154,11 @@ void experts_forward(const pass_t *p, size_t segment, const layer_activations_t 
                      tr_tensor_t output, const scratch_t *s)
 {
     experts_activate(p, segment, a, s);
+    if (a->router_sums.buffer != NULL) {
+        p->ops->router_facts(p->queue, s->router_facts, a->router_logits);
+        p->ops->zero(p->queue, a->router_sums);
+        p->ops->bias_gradient(p->queue, a->router_sums, s->router_facts); // sums of columns
+    }
     finish_rows(p, segment, a, s->rows, s);
     p->ops->combine(p->queue, s->sum, s->rows, a->routes.weights, a->routes.places);
     if (shared_width_of(p) > 0) {
@@ -162,8 +174,8 @@ static void router_backward(const pass_t *p, size_t segment, const layer_activat
                             tr_tensor_t dx, tr_tensor_t x, const tr_gradient_t *gradient,
                             const scratch_t *s)
 {
-    p->ops->route_gradient(p->queue, s->dlogits, s->dweights, (tr_tensor_t){0}, a->router_logits,
-                           &a->routes, router_of(p));
+    p->ops->route_gradient(p->queue, s->dlogits, s->dweights, p->pull, a->router_logits, &a->routes,
+                           router_of(p));
     p->ops->cast(p->queue, s->dlogits_real, s->dlogits);
     linear_backward(&model_linears(p->model, segment)[TR_WEIGHT_ROUTER], gradient, dx,
                     s->dlogits_real, x);

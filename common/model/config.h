@@ -120,8 +120,8 @@ typedef struct tr_model_config {
     bool router_normalized;      ///< norm_topk_prob: as of tr_router_t
     tr_layer_set_t dense;        ///< layers with an MLP, by mlp_only_layers and
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
-    bool router_logits;          ///< output_router_logits: the auxiliary loss is part of the loss
-    double router_aux_loss_coef; ///< its factor
+    bool router_logits;          ///< output_router_logits; carried along
+    double router_aux_loss_coef; ///< likewise: a run has its own (options.h)
     tr_layer_set_t recurrent;    ///< layers with a gated delta net in place of attention
     size_t attention_every;      ///< full_attention_interval: of n layers the last alone attends,
                                  ///< where there is no list; 0: all do

@@ -139,6 +139,18 @@ void tr_model_recompute(tr_model_t *model, bool recompute);
 tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena,
                              tr_activations_t **saved);
 
+/// How even the routers' choices were, over the tokens and layers of a learning forward pass.
+typedef struct tr_balance {
+    double loss;    ///< transformers' load_balancing_loss_func (Fedus et al. 2021, eq. 4 to 6)
+    double entropy; ///< nats; of a router's distribution, the mean
+    double load;    ///< choices of a layer's busiest expert by those of an even router, the mean
+} tr_balance_t;
+
+/// Of a model with experts, after a forward pass that keeps for a backward pass: measures, and has
+/// the backward pass add the gradient of coefficient * loss.
+tr_status tr_model_balance(tr_model_t *model, tr_activations_t *saved, double coefficient,
+                           tr_balance_t *balance, tr_arena_t *arena, tr_error_t *err);
+
 /// Of a model that learns. Adds the gradient with respect to every trained parameter below the
 /// head, given dhidden: [tokens, hidden], to gradient, of the layout's trained vector. Chains over
 /// tokens continue from the gradient's content. The head's is there already: each segment is

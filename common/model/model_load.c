@@ -194,13 +194,6 @@ static void warn(const tr_model_config_t *stored, const char *directory, bool le
                "that differs: the file's head is used, as by transformers\"",
                directory);
     }
-    if (learns && stored->router_logits) {
-        tr_log(
-            TR_LOG_WARN, "model",
-            "directory=%s \"output_router_logits is true, but the auxiliary loss of the router is "
-            "not part of the loss here\"",
-            directory);
-    }
     if (learns && (stored->attention_dropout > 0.0 || stored->hidden_dropout > 0.0 ||
                    stored->embedding_dropout > 0.0)) {
         tr_log(TR_LOG_WARN, "model",

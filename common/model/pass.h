@@ -31,6 +31,7 @@ typedef struct pass {
     /// Where what is added to the residual stream is normed or scaled before: what is added, [T,
     /// H], and the norm's rstd, [T].
     tr_tensor_t branch, branch_rstd;
+    tr_tensor_t pull;     ///< f32 [E] of route_gradient; a NULL buffer: none
     size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate of MLPs
     size_t U;             ///< outputs of the MLP's first product: 2F, or F without a gate
 } pass_t;
@@ -60,9 +61,21 @@ typedef struct layer_activations {
     tr_tensor_t router_logits; ///< f32 [T, E]
     tr_routes_t routes;
     tr_tensor_t expert_gate_up; ///< [R, 2 Fe]
+    tr_tensor_t router_sums;    ///< f32 [E + 1] of router_facts over tokens, of a learning pass
     tr_tensor_t shared_gate_up; ///< [T, 2 Fs] of the expert that all tokens have
     tr_tensor_t shared_gate;    ///< [T, 1]
 } layer_activations_t;
+
+struct tr_activations {
+    tr_batch_t batch;
+    bool recompute;          ///< layers keep their inputs alone, and share the other tensors
+    tr_tensor_t pull;        ///< f32 [E] what tr_model_balance asks of the backward pass
+    tr_tensor_t output;      ///< [T, H] residual stream after the last layer
+    tr_tensor_t output_rstd; ///< [T]
+    size_t layers;
+    /// One allocation that later passes use again; what the tensors are in is the arena.
+    layer_activations_t layer[];
+};
 
 /// What all gated delta nets share; the backward pass alone has the last line.
 typedef struct delta_scratch {
@@ -92,6 +105,7 @@ typedef struct scratch {
     tr_tensor_t drows, dinner, dexpert_gate_up, dsum;
     tr_tensor_t dweights, dlogits;    ///< f32 [T, C], [T, E]
     tr_tensor_t dlogits_real;         ///< [T, E]
+    tr_tensor_t router_facts;         ///< f32 [T, E + 1], of a learning pass
     tr_tensor_t shared, shared_inner; ///< [T, H], [T, Fs]: of the forward pass too
     tr_tensor_t dshared_inner, dshared_gate_up, dshared_gate;
 } scratch_t;
@@ -172,6 +186,8 @@ void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
 
 bool has_experts(const pass_t *p, size_t segment);
 void experts_tensors(const pass_t *p, layer_activations_t *a);
+/// What a layer keeps for itself in a learning pass, also where layers share their tensors.
+void experts_keep(const pass_t *p, layer_activations_t *a);
 /// Scratch tensors of the forward pass, and with `backward` the others.
 void experts_scratch(const pass_t *p, scratch_t *s, bool backward);
 void experts_activate(const pass_t *p, size_t segment, const layer_activations_t *a,

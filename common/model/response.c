@@ -367,6 +367,13 @@ void tr_response_backward(tr_response_pass_t *pass, const float *dout, const flo
     pass->learn = false;
 }
 
+tr_status tr_response_balance(tr_response_pass_t *pass, double coefficient, tr_balance_t *balance,
+                              tr_error_t *err)
+{
+    TR_ASSERT(pass->learn, "balance without a forward pass before it that learns");
+    return tr_model_balance(pass->model, pass->saved, coefficient, balance, pass->arena, err);
+}
+
 void tr_response_share(tr_response_pass_t *pass, tr_collective_t *collective)
 {
     pass->collective = collective;

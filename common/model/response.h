@@ -53,6 +53,10 @@ tr_status tr_response_forward(tr_response_pass_t *pass, const tr_sequences_t *se
                               const uint32_t *chosen, size_t count, float temperature, bool learn,
                               float *out, tr_token_facts_t *facts, tr_error_t *err);
 
+/// As tr_model_balance, of the last forward pass (with learn), before its backward pass.
+tr_status tr_response_balance(tr_response_pass_t *pass, double coefficient, tr_balance_t *balance,
+                              tr_error_t *err);
+
 /// Adds the gradient of sum(dout * out) + sum(dmean * facts.mean) of the last forward pass (with
 /// learn) to gradient, as tr_model_backward does, once; where there is no out, nothing is added.
 /// dmean: of a policy, or NULL: 0.

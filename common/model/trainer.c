@@ -18,6 +18,7 @@ tr_status tr_trainer_new(tr_trainer_t **self, tr_model_t **model,
     trainer->model = *model;
     *model = NULL;
     trainer->ranks = ranks != NULL ? *ranks : (tr_ranks_t){0};
+    trainer->router_aux_loss_coef = options->router_aux_loss_coef;
     const tr_layout_t *layout = tr_model_layout(trainer->model);
     const tr_flat_t *trained = &layout->flat[TR_TRAINED];
     tr_collective_t *collective = trainer->ranks.collective;
@@ -165,10 +166,45 @@ static tr_status round_forward(tr_trainer_t *trainer, round_t *round, const tr_t
     return TR_OK;
 }
 
+/// How even each chunk's routers are, for all ranks, and each rank's share of the auxiliary loss: a
+/// minibatch's is the mean of its chunks', by sequences.
+static tr_status round_balance(tr_trainer_t *trainer, const round_t *round,
+                               tr_train_pass_result_t *result, tr_error_t *err)
+{
+    const size_t own = trainer->shards.rank, ranks = trainer->shards.ranks;
+    tr_collective_t *collective = trainer->ranks.collective;
+    tr_balance_t *balances = tr_calloc(ranks, sizeof *balances);
+    size_t *bytes = tr_calloc(ranks + 1, sizeof *bytes);
+    tr_status status = TR_OK;
+    if (own < round->count) {
+        const tr_chunk_t *chunk = &round->chunks[own];
+        const double share = (double)chunk->count / (double)chunk->total;
+        status = tr_response_balance(trainer->pass, trainer->router_aux_loss_coef * share,
+                                     &balances[own], err);
+    }
+    for (size_t r = 0; r < ranks; r++) {
+        bytes[r + 1] = (r + 1) * sizeof *balances;
+    }
+    if (ranks > 1 && status == TR_OK) {
+        collective->ops->gather(collective, balances, bytes);
+    }
+    for (size_t r = 0; r < round->count; r++) {
+        const double weight = (double)round->chunks[r].count;
+        result->balance.loss += balances[r].loss * weight;
+        result->balance.entropy += balances[r].entropy * weight;
+        result->balance.load += balances[r].load * weight;
+        result->balance_weight += weight;
+    }
+    free(bytes);
+    free(balances);
+    return status;
+}
+
 /// Forward, loss and backward of a round. Every rank computes the losses of all chunks, in their
 /// order: whatever a loss counts, and whatever it says of exactness, is the same on all.
 static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_train_pass_t *pass,
-                             tr_loss_fn loss, void *context, tr_error_t *err)
+                             tr_loss_fn loss, void *context, tr_train_pass_result_t *result,
+                             tr_error_t *err)
 {
     size_t own = trainer->shards.rank;
     tr_gradient_t *gradient = NULL;
@@ -180,6 +216,9 @@ static tr_status learn_round(tr_trainer_t *trainer, round_t *round, const tr_tra
     TR_TRY(round_forward(trainer, round, pass, err));
     for (size_t r = 0; r < round->count; r++) {
         TR_TRY(loss(context, &round->chunks[r], round->dout + round->starts[r], err));
+    }
+    if (!pass->evaluate && trainer->model->config.experts > 0) {
+        TR_TRY(round_balance(trainer, round, result, err));
     }
     if (!pass->evaluate) {
         if (own < round->count) {
@@ -219,7 +258,7 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
         round_t round;
         taken += round_open(&round, trainer, &minibatch, chosen + taken, count - taken,
                             pass->chunk * group_of(pass), pass);
-        tr_status status = learn_round(trainer, &round, pass, loss, context, err);
+        tr_status status = learn_round(trainer, &round, pass, loss, context, result, err);
         round_close(&round);
         if (status != TR_OK) { // nothing of this minibatch may stay for the next one
             tr_optimizer_discard(trainer->optimizer);

@@ -53,6 +53,9 @@ typedef struct tr_train_pass_result {
     size_t epochs; ///< that were finished
     size_t updates;
     double norm_sum; ///< of global gradient norms before clipping
+    // Of a model with experts: sums over chunks, each times its sequences.
+    tr_balance_t balance;
+    double balance_weight; ///< sequences; 0: the model has none, or nothing was learnt
 } tr_train_pass_result_t;
 
 /// Takes the model (and nulls it). options and ranks as in optimizer.h; ranks: copied, or NULL for

@@ -10,7 +10,8 @@ struct tr_trainer {
     tr_optimizer_t *optimizer;
     tr_response_pass_t *pass;
     tr_ranks_t ranks;
-    tr_shards_t shards; // of the trained vector; one process holds all
+    double router_aux_loss_coef; // as of tr_optimizer_options_t
+    tr_shards_t shards;          // of the trained vector; one process holds all
 };
 
 #endif

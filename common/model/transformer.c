@@ -7,16 +7,6 @@
 
 #include "common/model/pass.h"
 
-struct tr_activations {
-    tr_batch_t batch;
-    bool recompute;          // layers keep their inputs alone, and share the other tensors
-    tr_tensor_t output;      // [T, H] residual stream after the last layer
-    tr_tensor_t output_rstd; // [T]
-    size_t layers;
-    // One allocation that later passes use again; what the tensors are in is the arena.
-    layer_activations_t layer[];
-};
-
 static tr_tensor_t embedding_table(const pass_t *p)
 {
     return parameters_view(&p->model->parameters,
@@ -90,7 +80,10 @@ static tr_tensor_t run(tr_model_t *model, const layer_cache_t *caches, const tr_
     // Three ways to hold activations: none kept (one set and two streams that swap), all kept, or
     // each layer's input alone.
     bool keep = saved != NULL && !saved->recompute; // each layer has tensors of its own
-    const scratch_t s = pass_scratch(&p, false);
+    scratch_t s = pass_scratch(&p, false);
+    if (saved != NULL && pass_has_layer(&p, TR_WEIGHT_ROUTER)) {
+        s.router_facts = pass_floats(&p, p.T, model->config.experts + 1);
+    }
     tr_tensor_t stream = pass_reals(&p, p.T, p.H);
     tr_tensor_t other = saved == NULL ? pass_reals(&p, p.T, p.H) : stream;
     layer_activations_t a = !keep ? layer_tensors(&p, 0) : (layer_activations_t){0};
@@ -112,6 +105,10 @@ static tr_tensor_t run(tr_model_t *model, const layer_cache_t *caches, const tr_
         }
         a.kv = caches == NULL ? own.kv : caches[i].kv;
         a.kept = caches == NULL ? own.kept : caches[i].kept;
+        a.router_sums = (tr_tensor_t){0}; // another layer's, where they share
+        if (saved != NULL && has_experts(&p, i + 1)) {
+            experts_keep(&p, &a);
+        }
         a.input = stream;
         first_half(&p, i + 1, &a, &s);
         second_half(&p, i + 1, &a, other, &s);
@@ -152,6 +149,7 @@ tr_tensor_t tr_model_forward(tr_model_t *model, const tr_batch_t *batch, tr_aren
     (*saved)->batch = *batch;
     (*saved)->layers = layers;
     (*saved)->recompute = model->recompute;
+    (*saved)->pull = (tr_tensor_t){0};
     return run(model, NULL, batch, arena, *saved);
 }
 
@@ -236,7 +234,8 @@ void tr_model_backward(tr_model_t *model, tr_activations_t *saved, tr_tensor_t d
                        tr_gradient_t *gradient, tr_arena_t *arena)
 {
     TR_ASSERT(model_learns(model), "backward through a model that was not made to learn");
-    const pass_t p = pass_of(model, &saved->batch, arena);
+    pass_t p = pass_of(model, &saved->batch, arena);
+    p.pull = saved->pull;
     const scratch_t s = pass_scratch(&p, true);
     const size_t last = last_segment(model), lowest = lowest_trained(model);
     tr_tensor_t dstream = pass_reals(&p, p.T, p.H);

@@ -37,6 +37,10 @@ static const tr_field_t optimizer[] = {
     FIELD(gradient_checkpointing, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether backward passes compute again what layers and head would else keep: "
                   "less memory and more time, for the same bytes."),
+    FIELD(router_aux_loss_coef, TR_FIELD_REAL, "0.001", .range = &tr_range_not_negative,
+          .may_change = true,
+          .help = "Of models with experts: this times transformers' load-balancing loss of the "
+                  "routers, of a chunk's tokens, is added to the loss; 0: none. Others have none."),
     FIELD(offload, TR_FIELD_BOOL, "false", .may_change = true,
           .help = "Whether a GPU's learners keep AdamW's two moments in pinned memory of the host: "
                   "8 bytes a parameter less of "

@@ -29,6 +29,7 @@ typedef struct tr_optimizer_options {
     double weight_decay;         ///< decoupled
     uint64_t chunk;              ///< sequences a gradient chunk; another value gives other bits
     bool gradient_checkpointing; ///< the same bits
+    double router_aux_loss_coef; ///< times the routers' balance loss (model.h) is added to the loss
     bool offload;  ///< moments in memory of the host (backend.h, buffer_new_host); the same bits
     int rounding;  ///< a tr_rounding_t: of parameters that are updated
     uint64_t seed; ///< of stochastic rounding; the run's, and no key of this table

@@ -446,6 +446,9 @@ typedef struct tr_ops {
     void (*route_gradient)(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dweights,
                            tr_tensor_t pull, tr_tensor_t logits, const tr_routes_t *routes,
                            tr_router_t router);
+    /// facts: f32 [T, E + 1], written: each token's probabilities (softmax over all experts), and
+    /// their entropy.
+    void (*router_facts)(tr_queue_t *queue, tr_tensor_t facts, tr_tensor_t logits);
     /// The products of rows with the weight of their expert. weight: [E*N, K], an expert's after
     /// another, or [E, packed_count(N, K)]. y: [R, N]; x: [R, K]; starts: of the routes.
     void (*expert_matmul)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weight,
@@ -533,10 +536,10 @@ typedef struct tr_ops {
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
     X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)  \
     X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
-    X(route_gradient) X(expert_matmul) X(expert_input_gradient) X(expert_weight_gradient)          \
-    X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient) X(logprob)                   \
-    X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient) X(sum_squares) X(adamw)   \
-    X(layernorm) X(layernorm_gradient) X(gelu) X(gelu_gradient)
+    X(route_gradient) X(router_facts) X(expert_matmul) X(expert_input_gradient)                    \
+    X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \
+    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
+    X(sum_squares) X(adamw) X(layernorm) X(layernorm_gradient) X(gelu) X(gelu_gradient)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

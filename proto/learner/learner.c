@@ -11,6 +11,7 @@
 #include "common/text/chat.h"
 #include "proto/body.h"
 #include "proto/device.h"
+#include "proto/learner/tally.h"
 
 /// Reads the optimizer's options and how the ranks share its work. The seed of stochastic rounding
 /// is the run's.
@@ -257,6 +258,15 @@ static tr_status read_save(tr_save_options_t *options, const tr_learner_t *learn
     options->dtype = dtypes[dtype];
     options->chat_template = json_string_value(chat); // the body's
     return TR_OK;
+}
+
+tr_status tr_learner_put_balance(json_t *tally, const tr_train_pass_result_t *result,
+                                 tr_error_t *err)
+{
+    const tr_balance_t *sums = &result->balance;
+    TR_TRY(tr_tally_put(tally, "aux_loss", sums->loss, result->balance_weight, err));
+    TR_TRY(tr_tally_put(tally, "router/entropy", sums->entropy, result->balance_weight, err));
+    return tr_tally_put(tally, "router/max_load", sums->load, result->balance_weight, err);
 }
 
 /// Only the state after whole steps is saved: the request names the step that it believes finished.

@@ -56,6 +56,11 @@ tr_status tr_learner_expect(const tr_learner_t *learner, int64_t step, tr_error_
 tr_status tr_learner_read_train_pass(tr_train_pass_t *pass, const tr_learner_t *learner,
                                      const json_t *body, tr_error_t *err);
 
+/// What a pass over a model with experts measures of its routers: aux_loss, router/entropy and
+/// router/max_load; nothing of other models.
+tr_status tr_learner_put_balance(json_t *tally, const tr_train_pass_result_t *result,
+                                 tr_error_t *err);
+
 /// `save` of both roles: body {step, directory, optimizer: bool, dtype: of tr_save_dtype_names,
 /// chat_template: a text or null}: writes the model, and the optimizer's state if asked; a template
 /// goes before the model's own. An optional scores: {mean, std} is written to config.json, as those

@@ -13,6 +13,7 @@ Each directory is a Hugging Face model (config.json, model.safetensors or shards
     values   F32 [tokens]             the scalar head: at every position
     loss     F32 [1]                  sum of c * logprob, or of c * value, over all sequences
     grad.P   F32, P's shape           its gradient with respect to every parameter P
+    aux, aux.grad.P                   of some mixtures of experts: the auxiliary loss of the routers, and its gradients
 
 Weights are scaled so that logits are lively (log-probabilities down to -7 and below) and float32 still agrees with float64,
 to 3e-6 in logits and 2e-5 in gradients, of the largest of each; the script checks this.
@@ -27,8 +28,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 HERE = pathlib.Path(__file__).parent / "models"
+BALANCED = ("qwen3_moe", "mixtral")
 LENGTHS = (1, 5, 17, 33, 40)
 COMMON = dict(vocab_size=61, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4,
               max_position_embeddings=64, bos_token_id=1, eos_token_id=2)
@@ -98,6 +101,16 @@ def run(model, scalar, ids, targets, weights):
     return torch.cat(rows).detach(), torch.cat(chosen).detach(), loss.detach(), gradients
 
 
+def balance(model, ids):
+    """The auxiliary loss of the routers over all sequences, and its gradients."""
+    logits = [model(sequence.unsqueeze(0), use_cache=False, output_router_logits=True).router_logits for sequence in ids]
+    layers = tuple(torch.cat(layer) for layer in zip(*logits))
+    loss = load_balancing_loss_func(layers, layers[0].shape[1], model.config.num_experts_per_tok)
+    model.zero_grad()
+    loss.backward()
+    return loss.detach(), {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+
+
 def difference(a, b):
     return ((a.double() - b.double()).abs().max() / b.double().abs().max()).item()
 
@@ -128,6 +141,10 @@ def golden(directory, auto, scalar, seed):
                "starts": torch.tensor([0, *LENGTHS]).cumsum(0).int(), "loss": loss.reshape(1)}
     tensors |= {"values": rows} if scalar else {"logits": rows, "logprobs": chosen}
     tensors |= {"grad." + name: value for name, value in as_stored(load(directory, auto), gradients).items()}
+    if directory.name in BALANCED:
+        loss, gradients = balance(load(directory, auto), ids)
+        tensors |= {"aux": loss.reshape(1)}
+        tensors |= {"aux.grad." + name: value for name, value in as_stored(load(directory, auto), gradients).items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / "golden.safetensors",
               metadata={"made_with": f"torch {torch.__version__}, transformers {transformers.__version__}"})
 

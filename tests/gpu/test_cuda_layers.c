@@ -434,6 +434,18 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
     put(outputs, rig, dlogits);
 }
 
+static void router_facts(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t facts = rig_zeros(rig, s.t, s.n + 1);
+    rig->ops->router_facts(rig->queue, facts, floats(rig, s.t, s.n, 1));
+    put(outputs, rig, facts);
+}
+
+Test(cuda_router_facts, equal_the_cpu_s)
+{
+    check_everywhere(router_facts, layers, COUNT(layers), "facts of routers");
+}
+
 static void row_gates(rig_t *rig, shape_t s, outputs_t *outputs)
 {
     tr_tensor_t x = matrix(rig, s.t, s.n, 1), gates = matrix(rig, s.t, 1, 2),

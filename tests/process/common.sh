@@ -159,6 +159,21 @@ $b"
     say "$3: the same bytes"
 }
 
+# shape NAME: the directory of a model that has the golden model's config.json, and the vocabulary and tokenizer of the one that ships.
+shape()
+{
+    mkdir "$SCRATCH/$1"
+    cp "$MODEL"/tokenizer* "$SCRATCH/$1"
+    python3 - "tests/golden/models/$1/config.json" "$MODEL/config.json" "$SCRATCH/$1/config.json" <<'PYTHON'
+import json, sys
+golden, ours = (json.load(open(path, encoding="utf-8")) for path in sys.argv[1:3])
+for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
+    golden[key] = ours[key]
+with open(sys.argv[3], "w", encoding="utf-8") as file:
+    json.dump(golden, file)
+PYTHON
+}
+
 if [ -n "${TROUPE_TEST_BRIEF:-}" ] && [ -f "$MODEL/model.safetensors" ]; then
     shallow_model || fail "no model of one layer"
 fi

@@ -202,6 +202,31 @@ void cpu_route_gradient(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dwei
     cpu_for(queue->backend, logits.rows, row_grain(8 * router.experts), slope_rows, &r);
 }
 
+typedef struct facts {
+    const cpu_kernels_t *kernels;
+    float *facts;
+    const float *logits;
+    size_t experts;
+} facts_t;
+
+static void fact_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const facts_t *f = context;
+    for (size_t t = first; t < first + count; t++) {
+        float *to = f->facts + t * (f->experts + 1);
+        const cpu_softmax_t row = f->kernels->softmax(to, f->logits + t * f->experts, f->experts);
+        f->kernels->divide(to, row.sum, f->experts);
+        to[f->experts] = row.entropy;
+    }
+}
+
+void cpu_router_facts(tr_queue_t *queue, tr_tensor_t facts, tr_tensor_t logits)
+{
+    facts_t f = {queue->backend->kernels, cpu_f32(facts), cpu_f32(logits), logits.columns};
+    TR_ASSERT_SHAPE(facts, logits.rows, logits.columns + 1);
+    cpu_for(queue->backend, logits.rows, row_grain(4 * logits.columns), fact_rows, &f);
+}
+
 // Products by expert
 
 /// Rows of one expert. A dry backend has no starts to read: all rows are one expert's there, which

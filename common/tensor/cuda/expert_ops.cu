@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "common/tensor/cuda/chains.h"
+#include "common/tensor/cuda/head.h"
 
 static __device__ __forceinline__ size_t thread_index(void)
 {
@@ -211,6 +212,28 @@ void cuda_route_gradient(tr_queue_t *queue, tr_tensor_t dlogits, tr_tensor_t dwe
                 cuda_f32(dlogits), cuda_f32(dweights),
                 pull.buffer != NULL ? cuda_f32(pull) : static_cast<float *>(NULL), cuda_f32(logits),
                 cuda_i32(routes->experts), cuda_f32(routes->weights), logits.rows, router);
+}
+
+/// A block a token, of which every 16 lanes compute what the CPU's 16 do.
+static __global__ void fact_rows(float *facts, const float *logits, size_t experts)
+{
+    __shared__ float shared[CUDA_BLOCK];
+    const cuda_row_t row = {logits + blockIdx.x * experts, NULL, experts, experts, 1.0f};
+    const cuda_softmax_t softmax = cuda_row_softmax<16>(row, shared);
+    float *to = facts + blockIdx.x * (experts + 1);
+    for (size_t i = threadIdx.x; i < experts; i += blockDim.x) {
+        to[i] = cuda_exp(row.at(i) - softmax.max) / softmax.sum;
+    }
+    if (threadIdx.x == 0) {
+        to[experts] = softmax.entropy;
+    }
+}
+
+void cuda_router_facts(tr_queue_t *queue, tr_tensor_t facts, tr_tensor_t logits)
+{
+    TR_ASSERT_SHAPE(facts, logits.rows, logits.columns + 1);
+    cuda_launch(queue, static_cast<unsigned>(logits.rows), CUDA_BLOCK, 0, fact_rows,
+                cuda_f32(facts), cuda_f32(logits), logits.columns);
 }
 
 // Products by expert

@@ -283,6 +283,52 @@ Test(model, every_gradient_is_pytorchs)
     for_each_model(true, check_gradients);
 }
 
+/// Of golden models that have it: the loss, and its gradients alone, for that of the outputs is 0.
+static void check_balance(subject_t *subject, const char *directory)
+{
+    small_t *small = &subject->small;
+    tr_error_t err = {0};
+    tr_balance_t balance;
+    size_t count;
+    const float *loss = golden_reals(subject, "aux", &count);
+    const uint32_t all[] = {0, 1, 2, 3, 4};
+    float *out = rig_memory(&small->rig, subject->tokens * sizeof *out);
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    tr_tensor_t gradient = rig_zeros(&small->rig, 1, small->total);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    cr_assert_eq(
+        tr_response_forward(pass, &subject->sequences, all, 5, 1.0f, true, out, NULL, &err), TR_OK,
+        "%s", err.text);
+    cr_assert_eq(tr_response_balance(pass, 1.0, &balance, &err), TR_OK, "%s", err.text);
+    const float measured = (float)balance.loss;
+    expect_relative(directory, &measured, loss, 1, 1e-5);
+    memset(out, 0, subject->tokens * sizeof *out);
+    tr_response_backward(pass, out, NULL, &sink);
+    const float *got = rig_read(&small->rig, gradient);
+    const tr_layout_t *layout = tr_model_layout(small->model);
+    for (size_t p = 0; p < layout->count; p++) {
+        char *name = tr_format("aux.grad.%s", layout->parameters[p].name);
+        const float *expected = golden_reals(subject, name, &count);
+        expect_relative(name, got + layout->parameters[p].offset, expected, count, 1e-4);
+        free(name);
+    }
+    tr_response_pass_destroy(&pass);
+}
+
+Test(model, the_auxiliary_loss_of_routers_is_that_of_transformers)
+{
+    static const char *const directories[] = {MODELS "qwen3_moe", MODELS "mixtral"};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t recompute = 0; recompute < 2; recompute++) {
+            subject_t subject;
+            subject_open(&subject, directories[i]);
+            tr_model_recompute(subject.small.model, recompute != 0);
+            check_balance(&subject, directories[i]);
+            subject_close(&subject);
+        }
+    }
+}
+
 Test(model, parameters_come_back_as_they_were_written)
 {
     tr_error_t err = {0};

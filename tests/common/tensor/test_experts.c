@@ -357,3 +357,25 @@ Test(gate_rows, and_its_gradient_equal_the_formula)
     }
     rig_close(&rig);
 }
+
+Test(router_facts, are_the_softmax_and_its_entropy)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 3);
+    const float *z = logits_of(&rig);
+    tr_tensor_t facts = rig_zeros(&rig, T, E + 1);
+    rig.ops->router_facts(rig.queue, facts, rig_tensor(&rig, T, E, z));
+    const float *got = rig_read(&rig, facts);
+    for (size_t t = 0; t < T; t++) {
+        double want[E + 1] = {0}, sum = 0.0;
+        for (size_t e = 0; e < E; e++) {
+            sum += exp((double)z[t * E + e]);
+        }
+        for (size_t e = 0; e < E; e++) {
+            want[e] = exp((double)z[t * E + e]) / sum;
+            want[E] -= want[e] * log(want[e]);
+        }
+        check_close(got + t * (E + 1), want, E + 1, 1e-6, "facts");
+    }
+    rig_close(&rig);
+}

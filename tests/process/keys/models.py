@@ -93,6 +93,37 @@ def policy_in_bf16():
     return once(("policy", "bf16"), make)
 
 
+EXPERTS, CHOSEN = 4, 2
+
+
+@functools.lru_cache(None)
+def router():
+    return _normal(5, EXPERTS * WIDTH, 0.1)
+
+
+def mixture():
+    """The table `policy` with a router and experts for its MLP, which add nothing either."""
+
+    def make():
+        path = os.path.join(SCRATCH, "mixture")
+        shutil.copytree(table_model("policy"), path)
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        config.update(model_type="mixtral", architectures=["MixtralForCausalLM"], num_local_experts=EXPERTS, num_experts_per_tok=CHOSEN)
+        with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        file, block = os.path.join(path, "model.safetensors"), "model.layers.0.block_sparse_moe."
+        tensors = {name: tensor for name, tensor in shaped_tensors(file).items() if ".mlp." not in name}
+        tensors[block + "gate.weight"] = [EXPERTS, WIDTH], router()
+        for expert in range(EXPERTS):
+            for part, rows, columns, deviation in (("w1", INNER, WIDTH, 0.05), ("w3", INNER, WIDTH, 0.05), ("w2", WIDTH, INNER, 0)):
+                tensors[f"{block}experts.{expert}.{part}.weight"] = [rows, columns], _normal(expert, rows * columns, deviation)
+        write_tensors(file, tensors)
+        return path
+
+    return once(("mixture",), make)
+
+
 def scaled_stories(factor):
     """The example's model with its last norm scaled: as if at another temperature, so that its KL to the original is not 0."""
 

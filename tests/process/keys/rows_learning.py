@@ -2,12 +2,14 @@
 import json
 import math
 import os
+from operator import mul
 
 import oracle
 from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, completion_ids, token_count, write_rows
 from harness import check, close, mean, peak, read_tensors, same
 from machine import plan
-from models import EOS, STORIES, VOCABULARY, WIDTH, ids, log_probs, table_model, value
+from models import (CHOSEN, EOS, EXPERTS, HEADS, KEYS, SIZE, STORIES, VOCABULARY, WIDTH, hidden, ids, log_probs, mixture, router, table_model,
+                    value)
 from oracle import Pair, adamw, sigmoid
 from table import row
 
@@ -120,6 +122,36 @@ def _(t):
     large = {"data__train": write_rows("large", [{"text": (r["prompt"] + r["chosen"]) * 2} for r in PAIRS] * 2), "data__batch": 24, "optimizer__chunk": 24}
     kept, computed = (peak(t.recipe(value, **large)) for value in (None, (True,)))
     check(computed < 0.9 * kept, f"the actor takes {computed} KiB instead of {kept}")
+
+
+def router_balance(rows):
+    """The loss of an untrained mixture's router over the rows (Fedus et al. 2021, eq. 4 to 6), and its gradient by the router's weights."""
+    # A text begins with the token that also ends it.
+    tokens = [token for row in rows for token in [EOS, *ids(row["prompt"]), *completion_ids(row["completion"])]]
+    logits = [[sum(map(mul, router()[e * WIDTH : (e + 1) * WIDTH], hidden(token))) for e in range(EXPERTS)] for token in tokens]
+    chances = [[math.exp(z) / sum(map(math.exp, row)) for z in row] for row in logits]
+    counts = [sum(e in sorted(range(EXPERTS), key=lambda i: -row[i])[:CHOSEN] for row in logits) for e in range(EXPERTS)]
+    pull = [EXPERTS * count / len(tokens) ** 2 for count in counts]
+    slopes = [0.0] * (EXPERTS * WIDTH)
+    for token, row in zip(tokens, chances):
+        mean = sum(map(mul, row, pull))
+        for i, x in enumerate(hidden(token) * EXPERTS):
+            slopes[i] += row[i // WIDTH] * (pull[i // WIDTH] - mean) * x
+    return sum(map(mul, pull, map(sum, zip(*chances)))), slopes
+
+
+@row("optimizer.router_aux_loss_coef", "sft", 0.5, lambda: {"model": mixture()})
+def _(t):
+    # The experts add nothing, so the router has no other gradient: the first moment is 0.1 of it.
+    loss, slopes = router_balance(COMPLETIONS[:BATCH])
+    place = VOCABULARY * WIDTH + WIDTH + 2 * (HEADS + KEYS) * SIZE * WIDTH + WIDTH
+    for coefficient in (0.0, 0.001, 0.5):
+        run = t.at(coefficient)
+        close(run.first["aux_loss"], loss, 1e-5, what="aux_loss")
+        found = run.optimizer()["exp_avg"][place : place + len(slopes)]
+        for a, b in zip(found, slopes):
+            close(a, 0.1 * coefficient * b, 1e-4, 1e-6 * coefficient * max(map(abs, slopes)), "the router's gradient")
+    same(t.base.hashes, t.at(0.001).hashes, "the default")
 
 
 # ---- sft
