@@ -26,6 +26,11 @@ with open(f"{sys.argv[1]}/groups", "w") as out:
             with open(f"{sys.argv[1]}/{i}-{name}.jsonl", "w") as file:
                 file.writelines(json.dumps(row[side]) + "\n" for row in rows * 4)
 PYTHON
+[ "$(wc -l <"$SCRATCH/groups")" -ge 15 ] || fail "only $(wc -l <"$SCRATCH/groups") groups of rows"
+if [ -n "${TROUPE_TEST_BRIEF:-}" ]; then # slow builds: a form for each algorithm
+    awk '!seen[$1]++' "$SCRATCH/groups" >"$SCRATCH/few"
+    mv "$SCRATCH/few" "$SCRATCH/groups"
+fi
 
 # recipe ALGORITHM KEY: what rows it reads.
 recipe()
@@ -71,7 +76,6 @@ while read -r kinds i; do
     [ "$kinds" != ppo ] || result=samples.jsonl
     cmp "$SCRATCH/runs/$i-theirs/$result" "$SCRATCH/runs/$i-ours/$result" || fail "$(head -n 1 "$SCRATCH/$i-theirs.jsonl") gives other bytes than $(head -n 1 "$SCRATCH/$i-ours.jsonl")"
 done <"$SCRATCH/groups"
-[ "$(wc -l <"$SCRATCH/groups")" -ge 15 ] || fail "only $(wc -l <"$SCRATCH/groups") groups of rows"
 
 say "a judge gets verl's ground truth, by the name that the recipe gives it"
 if python3 -c 'import msgpack, zmq' 2>/dev/null; then
