@@ -450,12 +450,13 @@ static __device__ void back(const gradient_job<T> &g, const row_vectors &v, size
     }
 }
 
-/// All rows of one value head of one sequence, as cpu_delta_gradient.
+/// All rows of one value head of one sequence, as cpu_delta_gradient. interval: of the states that
+/// are kept, long enough for the longest sequence; it changes no bit.
 template <typename T>
 static __device__ void head_gradient(const gradient_job<T> &g, const row_vectors &v, size_t rows,
-                                     float *scratch)
+                                     float *scratch, size_t interval)
 {
-    const size_t interval = tr_delta_interval(rows), size = g.K * g.V;
+    const size_t size = g.K * g.V;
     float *kept = scratch, *states = kept + interval * size;
     float *dstate = states + (interval + 1) * size, *errors = dstate + size;
     // A column is its thread's in every loop but those over rows, which barriers enclose.
@@ -495,7 +496,8 @@ static __device__ void head_gradient(const gradient_job<T> &g, const row_vectors
 template <typename T>
 static __global__ void recur_gradient(T *dqkv, float *dgates, const T *dout, const T *qkv,
                                       const float *gates, tables batch, tr_delta_t d,
-                                      size_t channels, float *scratch, size_t share)
+                                      size_t channels, float *scratch, size_t share,
+                                      size_t interval)
 {
     CUDA_DYNAMIC_SHARED(float, shared);
     const size_t K = d.key_dim, V = d.value_dim, group = d.value_heads / d.key_heads;
@@ -526,7 +528,7 @@ static __global__ void recur_gradient(T *dqkv, float *dgates, const T *dout, con
                                          K,
                                          V,
                                          h > first};
-            head_gradient(job, v, rows, scratch + blockIdx.x * share);
+            head_gradient(job, v, rows, scratch + blockIdx.x * share, interval);
         }
     }
 }
@@ -547,6 +549,6 @@ void cuda_delta_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dgates
                     (3 * delta.key_dim + 4 * delta.value_dim) * sizeof(float), recur_gradient<T>,
                     cuda_real<T>(dqkv), cuda_f32(dgates), cuda_real<T>(dout), cuda_real<T>(qkv),
                     cuda_f32(gates), tables_of(batch, false), delta, qkv.columns, scratch,
-                    cuda_delta_share(batch->longest, delta));
+                    cuda_delta_share(batch->longest, delta), tr_delta_interval(batch->longest));
     });
 }
