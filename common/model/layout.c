@@ -26,11 +26,31 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_CHANNELS: return tr_delta_channels(config->delta);
     case FAMILY_TAPS: return config->delta.taps;
     case FAMILY_READ: return config->delta.value_heads * config->delta.value_dim;
+    case FAMILY_CHANNELS_READ:
+        return tr_delta_channels(config->delta) +
+               config->delta.value_heads * config->delta.value_dim;
+    case FAMILY_STATE_GATES: return 2 * config->delta.value_heads;
     case FAMILY_READ_HEAD: return config->delta.value_dim;
     case FAMILY_READ_HEADS: return config->delta.value_heads;
     case FAMILY_VOCABULARY: return config->vocabulary;
     case FAMILY_POSITIONS: return config->max_positions;
     default: return 1; // FAMILY_VECTOR, FAMILY_LIST, FAMILY_ONE
+    }
+}
+
+/// Rows that each part of a tensor of so many rows has of a head, where it is stored head by head.
+static void set_pieces(size_t pieces[TR_PIECES], const tr_model_config_t *config,
+                       family_extent_t extent)
+{
+    const tr_delta_t *d = &config->delta;
+    const size_t group = d->key_heads > 0 ? d->value_heads / d->key_heads : 0;
+    if (extent == FAMILY_QKV) {
+        pieces[0] = pieces[1] = pieces[2] = config->head_dim;
+    } else if (extent == FAMILY_CHANNELS_READ) {
+        pieces[0] = pieces[1] = d->key_dim;
+        pieces[2] = pieces[3] = group * d->value_dim;
+    } else if (extent == FAMILY_STATE_GATES) {
+        pieces[0] = pieces[1] = group;
     }
 }
 
@@ -130,7 +150,7 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
                       : tensor->columns == FAMILY_TAPS                 ? 3
                                                                        : 2;
     parameter->form = tensor->form;
-    parameter->head = config->head_dim;
+    set_pieces(parameter->pieces, config, parameter->rank == 1 ? tensor->columns : tensor->rows);
     // The offset never changes; the place depends on what is trained (tr_layout_select).
     parameter->offset = layout->total;
     layout->total += parameter->rows * parameter->columns;
@@ -246,17 +266,29 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
     }
 }
 
+/// The row of the file for a row of a parameter whose parts are stored head by head.
+static size_t row_by_head(const size_t *pieces, size_t rows, size_t row)
+{
+    size_t head = 0, before = 0, part = 0;
+    for (size_t i = 0; i < TR_PIECES; i++) {
+        head += pieces[i];
+    }
+    const size_t heads = rows / head;
+    for (; row >= heads * pieces[part]; part++) {
+        row -= heads * pieces[part];
+        before += pieces[part];
+    }
+    return row / pieces[part] * head + before + row % pieces[part];
+}
+
 size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
 {
     const size_t rows = parameter->rank == 1 ? parameter->columns : parameter->rows;
     const size_t width = parameter->rank == 1 ? 1 : parameter->columns;
-    const size_t row = i / width, column = i % width, head = parameter->head;
+    const size_t row = i / width, column = i % width;
     switch (parameter->form) {
     case TR_FORM_TRANSPOSED: return column * rows + row;
-    case TR_FORM_BY_HEAD: {
-        const size_t part = rows / 3, of_part = row % part; // part: of queries, keys or values
-        return ((of_part / head * 3 + row / part) * head + of_part % head) * width + column;
-    }
+    case TR_FORM_BY_HEAD: return row_by_head(parameter->pieces, rows, row) * width + column;
     default: return i;
     }
 }

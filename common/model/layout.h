@@ -53,7 +53,7 @@ typedef enum tr_weight_kind {
 typedef enum tr_form {
     TR_FORM_PLAIN,      ///< as in the parameter
     TR_FORM_TRANSPOSED, ///< a matrix [columns, rows]
-    TR_FORM_BY_HEAD     ///< query, key and value rows of the first head, of the second, ...
+    TR_FORM_BY_HEAD     ///< rows of each part (queries, keys, ...) of the first head, of the second
 } tr_form_t;
 
 /// A matrix, or the vector of a norm or a bias, as operators read it: one parameter, or several
@@ -68,6 +68,8 @@ typedef struct tr_weight {
     size_t place; ///< elements from the start of its vector
 } tr_weight_t;
 
+enum { TR_PIECES = 4 };
+
 /// A tensor of a file.
 typedef struct tr_parameter {
     char name[80];       ///< "model.layers.0.self_attn.q_proj.weight"
@@ -77,7 +79,7 @@ typedef struct tr_parameter {
     size_t rank; ///< 1: a vector; 2; 3: a convolution's, stored as [rows, 1, columns]
     bool spared; ///< by weight decay: norms and biases
     tr_form_t form;
-    size_t head;   ///< head_dim
+    size_t pieces[TR_PIECES]; ///< of TR_FORM_BY_HEAD: rows that each part has of a head; 0: no part
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
     size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;

@@ -130,8 +130,8 @@ static const char *stored_name(const tr_safetensors_t *file, const tr_parameter_
 /// tied or a scalar head stands, old rotary tables, what is beside a text model.
 static bool is_unread(const family_t *family, const char *name)
 {
-    for (size_t i = 0; family->wrapped != NULL && family->wrapped->unread[i] != NULL; i++) {
-        if (strncmp(name, family->wrapped->unread[i], strlen(family->wrapped->unread[i])) == 0) {
+    for (size_t i = 0; i < FAMILY_ENDS && family->beside[i] != NULL; i++) {
+        if (strncmp(name, family->beside[i], strlen(family->beside[i])) == 0) {
             return true;
         }
     }

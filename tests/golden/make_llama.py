@@ -39,7 +39,7 @@ COMMON = dict(vocab_size=61, hidden_size=32, intermediate_size=44, num_hidden_la
 
 def adds_one(model_type, name):
     """Whether the norm adds 1 to its weights."""
-    return "gemma" in model_type or ("qwen3_5" in model_type and "linear_attn" not in name)
+    return "gemma" in model_type or (model_type.startswith(("qwen3_5", "qwen3_next")) and "linear_attn" not in name)
 
 
 def randomize(model, seed):

@@ -116,6 +116,19 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
                                              .fallback = (coefficient), .highest = 1e6     \
     }
 
+/// Of the experts of Qwen 2, 3 and 3-Next; the arguments are defaults.
+#define FAMILY_QWEN_EXPERT_KEYS(experts_, chosen, width, normalized)                    \
+    {"num_experts",          FAMILY_SIZE,     FAMILY_FIELD(experts),                    \
+     .fallback = (experts_), .highest = 1024, .also = "num_local_experts"},             \
+        {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate),       \
+         .fallback = (width), .highest = 1 << 20},                                      \
+        {"norm_topk_prob", FAMILY_BOOL, FAMILY_FIELD(router_normalized),                \
+         .fallback = (normalized)},                                                     \
+        {"decoder_sparse_step", FAMILY_SIZE, FAMILY_FIELD(sparse_every), .fallback = 1, \
+         .highest = TR_MODEL_LAYER_LIMIT},                                              \
+        {"mlp_only_layers", FAMILY_DENSE, .offset = FAMILY_FIELD(dense)},               \
+        FAMILY_ROUTER_KEYS(chosen, 0.001)
+
 /// Rows or columns of a tensor.
 typedef enum family_extent {
     FAMILY_VECTOR, ///< of rows: one dimension, a norm or a bias, which weight decay spares
@@ -135,6 +148,8 @@ typedef enum family_extent {
     FAMILY_CHANNELS,      ///< of a gated delta net (tr_delta_t): queries, keys and values,
     FAMILY_TAPS,          ///< of columns: of their convolution, stored as [rows, 1, columns]
     FAMILY_READ,          ///< value_heads * value_dim
+    FAMILY_CHANNELS_READ, ///< channels, and gates of what is read, in one tensor
+    FAMILY_STATE_GATES,   ///< two of each value head, in one tensor
     FAMILY_READ_HEAD,     ///< value_dim
     FAMILY_READ_HEADS,    ///< value_heads
     FAMILY_VOCABULARY,
@@ -188,6 +203,19 @@ typedef struct family_tensor {
             FAMILY_EXPERT_INTERMEDIATE                                                            \
     }
 
+/// Rows of an expert that all tokens have, of Qwen 2 and 3-Next.
+#define FAMILY_SHARED_EXPERT_TENSORS                                                       \
+    {"model.layers.*.mlp.shared_expert.gate_proj.weight", TR_WEIGHT_SHARED_GATE_UP,        \
+     FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},                                           \
+        {"model.layers.*.mlp.shared_expert.up_proj.weight", TR_WEIGHT_SHARED_GATE_UP,      \
+         FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},                                       \
+        {"model.layers.*.mlp.shared_expert.down_proj.weight", TR_WEIGHT_SHARED_DOWN,       \
+         FAMILY_HIDDEN, FAMILY_SHARED_INTERMEDIATE},                                       \
+    {                                                                                      \
+        "model.layers.*.mlp.shared_expert_gate.weight", TR_WEIGHT_SHARED_GATE, FAMILY_ONE, \
+            FAMILY_HIDDEN                                                                  \
+    }
+
 typedef struct family_tensors {
     const family_tensor_t *items; ///< [count], in the order of the flat vectors
     size_t count;
@@ -198,10 +226,9 @@ enum { FAMILY_ENDS = 3 };
 /// A family of text models that is published within models of text and pictures, whose other parts
 /// are left unread, as by transformers' AutoModelForCausalLM. What is saved is the text model.
 typedef struct family_wrapped {
-    const char *model_type;    ///< of the whole; the text model's config is its text_config
-    const char *architecture;  ///< likewise
-    const char *prefix;        ///< of the text model's tensors in its files, for "model."
-    const char *const *unread; ///< how names of the others begin; ends with NULL
+    const char *model_type;   ///< of the whole; the text model's config is its text_config
+    const char *architecture; ///< likewise
+    const char *prefix;       ///< of the text model's tensors in its files, for "model."
 } family_wrapped_t;
 
 typedef struct family {
@@ -212,6 +239,7 @@ typedef struct family {
     const family_tensors_t *tensors;
     /// How names end of tensors that a file may hold and no model reads.
     const char *unread[FAMILY_ENDS];
+    const char *beside[FAMILY_ENDS]; ///< how names of other such tensors begin
     const family_wrapped_t *wrapped; ///< NULL: it is not published within another model
 } family_t;
 
@@ -236,6 +264,6 @@ extern const family_tensors_t family_llama_tensors;
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
     family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
-    family_gpt_neox, family_qwen3_5;
+    family_gpt_neox, family_qwen3_5, family_qwen3_next;
 
 #endif

@@ -30,18 +30,6 @@ static const family_key_t KEYS_3[] = {
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
-/// Of experts; the arguments are defaults.
-#define EXPERT_KEYS(experts_, chosen, width)                                            \
-    {"num_experts",          FAMILY_SIZE,     FAMILY_FIELD(experts),                    \
-     .fallback = (experts_), .highest = 1024, .also = "num_local_experts"},             \
-        {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate),       \
-         .fallback = (width), .highest = 1 << 20},                                      \
-        {"norm_topk_prob", FAMILY_BOOL, .offset = FAMILY_FIELD(router_normalized)},     \
-        {"decoder_sparse_step", FAMILY_SIZE, FAMILY_FIELD(sparse_every), .fallback = 1, \
-         .highest = TR_MODEL_LAYER_LIMIT},                                              \
-        {"mlp_only_layers", FAMILY_DENSE, .offset = FAMILY_FIELD(dense)},               \
-        FAMILY_ROUTER_KEYS(chosen, 0.001)
-
 static const family_key_t KEYS_3_MOE[] = {
     {"hidden_act", FAMILY_ONLY, .only = "\"silu\""},
     {"attention_bias", FAMILY_BOOL, .offset = FAMILY_FIELD(attention_bias)},
@@ -49,7 +37,7 @@ static const family_key_t KEYS_3_MOE[] = {
     {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},
     {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096, .highest = 1 << 24},
     {"max_window_layers", FAMILY_UNREAD, .written = FAMILY_NEVER},
-    EXPERT_KEYS(128, 8, 768),
+    FAMILY_QWEN_EXPERT_KEYS(128, 8, 768, false),
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
@@ -62,7 +50,7 @@ static const family_key_t KEYS_2_MOE[] = {
     {"max_window_layers", FAMILY_SIZE, FAMILY_FIELD(window_until), .fallback = 28,
      .highest = 1 << 24},
     {"layer_types", FAMILY_SLIDING, .offset = FAMILY_FIELD(sliding)},
-    EXPERT_KEYS(60, 4, 1408),
+    FAMILY_QWEN_EXPERT_KEYS(60, 4, 1408, false),
     {"shared_expert_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(shared_intermediate),
      .fallback = 5632, .highest = 1 << 20},
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
@@ -86,14 +74,7 @@ static const family_tensor_t TENSORS_MOE[] = {
     {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
     FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
     // Of Qwen 2 alone:
-    {"model.layers.*.mlp.shared_expert.gate_proj.weight", TR_WEIGHT_SHARED_GATE_UP,
-     FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},
-    {"model.layers.*.mlp.shared_expert.up_proj.weight", TR_WEIGHT_SHARED_GATE_UP,
-     FAMILY_SHARED_INTERMEDIATE, FAMILY_HIDDEN},
-    {"model.layers.*.mlp.shared_expert.down_proj.weight", TR_WEIGHT_SHARED_DOWN, FAMILY_HIDDEN,
-     FAMILY_SHARED_INTERMEDIATE},
-    {"model.layers.*.mlp.shared_expert_gate.weight", TR_WEIGHT_SHARED_GATE, FAMILY_ONE,
-     FAMILY_HIDDEN},
+    FAMILY_SHARED_EXPERT_TENSORS,
 
     {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
     {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
