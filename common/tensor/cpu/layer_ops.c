@@ -201,7 +201,7 @@ void cpu_layernorm(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t moments, tr_ten
                  .y2 = cpu_f32(moments),
                  .y3 = cpu_f32(moments) + x.rows,
                  .a = cpu_f32(x),
-                 .b = cpu_f32(weight),
+                 .b = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .n = x.columns,
                  .norm = norm};
     TR_ASSERT_SHAPE(y, x.rows, x.columns);
@@ -236,7 +236,7 @@ void cpu_layernorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweig
                  .a = cpu_f32(dy),
                  .b = cpu_f32(x),
                  .c = cpu_f32(moments),
-                 .d = cpu_f32(weight),
+                 .d = cpu_widened(queue->backend, CPU_SLOT_VECTOR, weight),
                  .rows = x.rows,
                  .n = x.columns};
     TR_ASSERT_SHAPE(dx, x.rows, x.columns);
