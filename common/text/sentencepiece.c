@@ -333,7 +333,8 @@ static void rename_pieces(model_t *model)
 static void build_own(model_t *model)
 {
     tr_tokenizer_source_t *source = model->source;
-    bool legacy = tr_json_flag(source->tokenizer_config, "legacy", true);
+    const json_t *said = json_object_get(source->tokenizer_config, "legacy");
+    bool legacy = said == NULL || json_is_true(said); // null is false
     bool unigram = model->type == UNIGRAM;
     if (!unigram) {
         rename_pieces(model);

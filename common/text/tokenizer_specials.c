@@ -121,12 +121,14 @@ static json_t *named_tokens(const tr_tokenizer_source_t *source, bool legacy)
     // Names of a model's own, as image_token.
     const char *key;
     json_t *own = json_object_get(source->tokenizer_config, "extra_special_tokens");
-    json_object_foreach(source->tokenizer_config, key, value)
-    {
-        const char *end = strrchr(key, '_');
-        if (end != NULL && strcmp(end, "_token") == 0 &&
-            (json_is_string(value) || json_object_get(value, "content") != NULL)) {
-            json_object_set(names, key, value);
+    for (size_t i = sizeof places / sizeof *places; i-- > 2;) { // the old file's come first
+        json_object_foreach((json_t *)places[i], key, value)
+        {
+            const char *end = strrchr(key, '_');
+            if (end != NULL && strcmp(end, "_token") == 0 &&
+                (json_is_string(value) || json_object_get(value, "content") != NULL)) {
+                json_object_set(names, key, value);
+            }
         }
     }
     if (json_is_object(own)) {
@@ -135,19 +137,26 @@ static json_t *named_tokens(const tr_tokenizer_source_t *source, bool legacy)
     return names;
 }
 
-/// Special tokens without a name; a list, borrowed, or NULL.
-static const json_t *extra_tokens(const tr_tokenizer_source_t *source, bool legacy)
+/// Special tokens without a name: a new list.
+static json_t *extra_tokens(const tr_tokenizer_source_t *source, bool legacy)
 {
-    const json_t *extra = json_object_get(source->tokenizer_config, "extra_special_tokens");
-    const json_t *old = json_object_get(source->tokenizer_config, "additional_special_tokens");
-    if (json_array_size(extra) > 0) {
-        return extra;
+    const json_t *map = legacy ? source->special_tokens_map : NULL;
+    json_t *extra = json_object_get(source->tokenizer_config, "extra_special_tokens");
+    json_t *old = json_object_get(source->tokenizer_config, "additional_special_tokens");
+    json_t *more = json_object_get(map, "extra_special_tokens");
+    if (json_array_size(extra) == 0 && old != NULL) {
+        extra = old;
     }
-    if (old == NULL && legacy) {
-        old = json_object_get(source->special_tokens_map, "additional_special_tokens");
+    json_t *list = json_is_array(extra) ? json_copy(extra) : NULL;
+    if (json_is_array(more)) {
+        list = list == NULL ? json_array() : list;
+        json_array_extend(list, more);
     }
-    // An empty list too hides those of the vocabulary's file.
-    return old != NULL ? old : json_is_array(extra) ? extra : source->extra;
+    if (list != NULL) { // an empty list too hides those of the other files
+        return list;
+    }
+    old = json_object_get(map, "additional_special_tokens");
+    return json_copy(old != NULL ? old : source->extra);
 }
 
 /// Whether a token is named, or one without a name.
@@ -323,7 +332,7 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     }
     bool legacy = json_object_get(source->tokenizer_config, "added_tokens_decoder") == NULL;
     json_t *names = named_tokens(source, legacy);
-    const json_t *extra = extra_tokens(source, legacy);
+    json_t *extra = extra_tokens(source, legacy);
     numbered_list_t numbered = numbered_tokens(source, names, extra);
     size_t room = json_array_size(json_object_get(source->root, "added_tokens")) + numbered.count +
                   json_object_size(names) + json_array_size(extra);
@@ -341,6 +350,7 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     }
     json_object_set_new(source->root, "added_tokens", added.list);
     tr_vocab_destroy(&added.places);
+    json_decref(extra);
     json_decref(source->names);
     source->names = names;
     return TR_OK;

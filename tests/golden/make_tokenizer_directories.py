@@ -130,6 +130,10 @@ def cases():
     decoder = {"1": added("<s>"), "3": added("<z>", lstrip=True), "4": added("<x>"), "5": added("<u>", special=False), "900": added("<y>", normalized=True, special=False)}
     yield "renamed pieces", spm("bpe", "mistral", added_tokens_decoder=decoder, bos_token="<s>", pad_token="<z>")
     yield "renamed pieces as Llama", spm("bpe", tokenizer_class="LlamaTokenizer", added_tokens_decoder=decoder)
+    yield "legacy is null", spm("rules", "mistral", legacy=None, tokenizer_class="LlamaTokenizer")
+    yield "extra tokens are none", spm("bpe", "mistral", extra_special_tokens=[])
+    yield "lists of both files", {**spm("bpe", "mistral", extra_special_tokens=["<y>"], image_token="<z>"), "special_tokens_map.json": {"extra_special_tokens": ["<q>", "<y>"], "boi_token": "<w>"}}
+    yield "lists of the old file", {**spm("bpe", "mistral"), "special_tokens_map.json": {"extra_special_tokens": ["a<pin>"], "pad_token": None}}
     yield "a model alone", {"tokenizer.model": "bpe.model", "config.json": {"model_type": "llama"}}
     yield "old lists", {**spm("bpe", "mistral", extra_special_tokens=["<y>"], mask_token="<q>"), "special_tokens_map.json": {"bos_token": "<z>", "additional_special_tokens": ["<w>"]},
                         "added_tokens.json": {"<|im_start|>": 700, "x<y>": 701, "<z>": 702}}  # fmt: skip
