@@ -295,37 +295,32 @@ static json_t *decoder_of(const model_t *model)
     return sequence_of("decoders", list);
 }
 
-/// Pieces that tokenizer_config.json gives another name have it, unless another piece keeps that.
+/// Pieces to whose ids files give another name have it, unless another piece keeps that.
 static void rename_pieces(model_t *model)
 {
     tr_tokenizer_source_t *source = model->source;
-    json_t *decoder = json_object_get(source->tokenizer_config, "added_tokens_decoder"), *token;
+    json_t *names = tr_tokenizer_source_numbered(source), *token;
     tr_vocab_t *kept = tr_vocab_new(source->token_count);
-    bool *renamed = tr_calloc(source->token_count, sizeof *renamed);
     const char *key;
-    json_object_foreach(decoder, key, token)
-    {
-        size_t id = strtoul(key, NULL, 10);
-        if (id < source->token_count) {
-            renamed[id] = true;
-        }
-    }
     for (size_t i = 0; i < source->token_count; i++) {
-        if (!renamed[i]) {
+        char *id = tr_format("%zu", i);
+        if (json_object_get(names, id) == NULL) {
             tr_vocab_add(kept, source->tokens[i].text, source->tokens[i].length, (int32_t)i);
         }
+        free(id);
     }
-    json_object_foreach(decoder, key, token)
+    json_object_foreach(names, key, token)
     {
         size_t id = strtoul(key, NULL, 10);
         const json_t *text = json_object_get(token, "content");
-        if (id < source->token_count && json_is_string(text) &&
+        if (id < source->token_count &&
             tr_vocab_find(kept, json_string_value(text), json_string_length(text)) < 0) {
             source->tokens[id].text = json_string_value(text);
             source->tokens[id].length = (uint32_t)json_string_length(text);
         }
     }
-    free(renamed);
+    json_decref(source->renamed);
+    source->renamed = names; // the texts are its
     tr_vocab_destroy(&kept);
 }
 

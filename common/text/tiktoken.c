@@ -129,31 +129,6 @@ static void add_tokens(tr_tokenizer_source_t *source, places_t *places)
     free(places->items);
 }
 
-/// Tokens that have an id beyond the vocabulary: each is added, with placeholders between, and so
-/// are the special tokens that have no id.
-static json_t *extra_of(const tr_tokenizer_source_t *source)
-{
-    json_t *list = json_array(), *value;
-    const json_t *decoder = json_object_get(source->tokenizer_config, "added_tokens_decoder");
-    json_int_t largest = -1;
-    const char *key;
-    json_object_foreach((json_t *)decoder, key, value)
-    {
-        json_int_t id = strtoll(key, NULL, 10);
-        largest = id > largest && id < TR_VOCAB_LIMIT ? id : largest;
-    }
-    for (json_int_t id = (json_int_t)source->token_count; id <= largest; id++) {
-        char *number = tr_format("%" JSON_INTEGER_FORMAT, id);
-        char *reserved = tr_format("<|reserved_token_%" JSON_INTEGER_FORMAT "|>", id);
-        const char *text = tr_json_string(json_object_get(decoder, number), "content", reserved);
-        json_array_append_new(
-            list, json_pack("{s:s, s:b, s:b}", "content", text, "special", 1, "normalized", 0));
-        free(reserved);
-        free(number);
-    }
-    return list;
-}
-
 tr_status tr_tokenizer_source_read_tiktoken(tr_tokenizer_source_t *source, const char *path,
                                             tr_error_t *err)
 {
@@ -179,7 +154,7 @@ tr_status tr_tokenizer_source_read_tiktoken(tr_tokenizer_source_t *source, const
                        path, line > 1 ? line - 1 : line);
     }
     build(source, PATTERN);
-    json_object_set_new(source->root, "added_tokens", extra_of(source));
+    source->reserves = true;
     return TR_OK;
 }
 

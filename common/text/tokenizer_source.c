@@ -38,6 +38,7 @@ void tr_tokenizer_source_release(tr_tokenizer_source_t *source)
     json_decref(source->root);
     json_decref(source->names);
     json_decref(source->extra);
+    json_decref(source->renamed);
     free(source->tokens);
     free(source->merges);
     free(source->files[0]);

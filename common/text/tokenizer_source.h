@@ -47,7 +47,9 @@ typedef struct tr_tokenizer_source {
     /// {"bos_token": text, ...}: as the vocabulary's own file names them, or NULL; once the source
     /// is complete, as all files and the class do.
     json_t *names;
+    json_t *renamed;  ///< owns texts of tokens that files rename
     json_t *extra;    ///< its added tokens, as members of "added_tokens" without ids, or NULL
+    bool reserves;    ///< ids past the vocabulary that files name are filled up
     bool raw_added;   ///< added tokens are looked for in the text as it is
     char *files[2];   ///< what was read; the texts point into it
     tr_bytes_t texts; ///< or into this
@@ -102,6 +104,9 @@ void tr_tokenizer_source_build_class(tr_tokenizer_source_t *source);
 /// vocab: the model's (tokenizer_specials.c).
 tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_vocab_t *vocab,
                                        tr_error_t *err);
+
+/// The added tokens to which files give ids: {"id": member of "added_tokens"}; the caller's.
+json_t *tr_tokenizer_source_numbered(const tr_tokenizer_source_t *source);
 
 /// What the class does to special tokens: their names where tokenizer_config.json has none
 /// (a JSON object, the caller's); whether each is added once more, as a plain one; and whether the

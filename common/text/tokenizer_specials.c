@@ -12,6 +12,15 @@
 static const char *const NAMES[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                     "pad_token", "cls_token", "mask_token"};
 
+static bool is_common(const char *name)
+{
+    bool found = false;
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        found = found || strcmp(name, NAMES[i]) == 0;
+    }
+    return found;
+}
+
 /// The list as it grows.
 typedef struct added {
     json_t *list;       // of tokenizer.json's form
@@ -36,11 +45,6 @@ static json_t *token_of(const json_t *value, bool special)
 static const char *content_of(const json_t *token)
 {
     return json_string_value(json_object_get(token, "content"));
-}
-
-static bool has(const added_t *added, const char *text)
-{
-    return tr_vocab_find(added->places, text, strlen(text)) >= 0;
 }
 
 /// Adds a token (which it takes), as the library does: one that is there gets the new flags, and
@@ -77,29 +81,18 @@ static void add(added_t *added, json_t *token)
 /// A token with the id that a file gives it, which decides the order alone.
 typedef struct numbered {
     json_int_t id;
-    size_t order;
     json_t *token;
 } numbered_t;
+
+typedef struct numbered_list {
+    numbered_t *items; // [count]
+    size_t count;
+} numbered_list_t;
 
 static int by_id(const void *a, const void *b)
 {
     const numbered_t *left = a, *right = b;
-    if (left->id != right->id) {
-        return left->id < right->id ? -1 : 1;
-    }
-    return left->order < right->order ? -1 : 1;
-}
-
-typedef struct numbered_list {
-    numbered_t *items;
-    size_t count;
-} numbered_list_t;
-
-static void append(numbered_list_t *list, json_int_t id, json_t *token)
-{
-    list->items = tr_realloc(list->items, (list->count + 1) * sizeof *list->items);
-    list->items[list->count] = (numbered_t){id, list->count, token};
-    list->count++;
+    return left->id < right->id ? -1 : left->id > right->id;
 }
 
 /// The tokens that are named, each by the first of the places that names it: a legacy
@@ -125,7 +118,7 @@ static json_t *named_tokens(const tr_tokenizer_source_t *source, bool legacy)
         json_object_foreach((json_t *)places[i], key, value)
         {
             const char *end = strrchr(key, '_');
-            if (end != NULL && strcmp(end, "_token") == 0 &&
+            if (end != NULL && strcmp(end, "_token") == 0 && !is_common(key) &&
                 (json_is_string(value) || json_object_get(value, "content") != NULL)) {
                 json_object_set(names, key, value);
             }
@@ -144,7 +137,7 @@ static json_t *extra_tokens(const tr_tokenizer_source_t *source, bool legacy)
     json_t *extra = json_object_get(source->tokenizer_config, "extra_special_tokens");
     json_t *old = json_object_get(source->tokenizer_config, "additional_special_tokens");
     json_t *more = json_object_get(map, "extra_special_tokens");
-    if (json_array_size(extra) == 0 && old != NULL) {
+    if (json_array_size(extra) + json_object_size(extra) == 0 && old != NULL) {
         extra = old;
     }
     json_t *list = json_is_array(extra) ? json_copy(extra) : NULL;
@@ -155,8 +148,8 @@ static json_t *extra_tokens(const tr_tokenizer_source_t *source, bool legacy)
     if (list != NULL) { // an empty list too hides those of the other files
         return list;
     }
-    old = json_object_get(map, "additional_special_tokens");
-    return json_copy(old != NULL ? old : source->extra);
+    json_t *mapped = json_object_get(map, "additional_special_tokens");
+    return json_copy(source->extra != NULL ? source->extra : mapped != NULL ? mapped : old);
 }
 
 /// Whether a token is named, or one without a name.
@@ -179,46 +172,109 @@ static bool is_special(const json_t *names, const json_t *extra, const char *tex
     return found;
 }
 
-/// The tokens with ids: "added_tokens_decoder", else those of added_tokens.json and tokenizer.json.
-static numbered_list_t numbered_tokens(const tr_tokenizer_source_t *source, const json_t *names,
-                                       const json_t *extra)
+/// A token without an id, an AddedToken or a text, which is special: added if it is not one of the
+/// first `known` of the list; `again`: as a plain special one.
+static void add_special(added_t *added, const json_t *value, bool special, size_t known, bool again)
 {
-    numbered_list_t list = {0};
+    json_t *token = token_of(value, special || json_is_string(value));
+    if (again) {
+        json_t *text = json_string(content_of(token));
+        json_decref(token);
+        token = token_of(text, true);
+        json_decref(text);
+    }
+    const char *text = content_of(token);
+    int32_t at = tr_vocab_find(added->places, text, strlen(text));
+    if (text[0] != '\0' && (at < 0 || (size_t)at >= known)) {
+        add(added, token);
+    } else {
+        json_decref(token);
+    }
+}
+
+json_t *tr_tokenizer_source_numbered(const tr_tokenizer_source_t *source)
+{
+    json_t *decoder = json_object_get(source->tokenizer_config, "added_tokens_decoder"), *value;
+    json_t *list = json_object();
     const char *key;
     size_t i;
-    json_t *value, *decoder = json_object_get(source->tokenizer_config, "added_tokens_decoder");
     json_object_foreach(decoder, key, value)
     {
-        append(&list, strtoll(key, NULL, 10), token_of(value, false));
+        json_object_set_new(list, key, token_of(value, false));
     }
     if (decoder != NULL) {
         return list;
     }
+    json_t *names = named_tokens(source, true), *extra = extra_tokens(source, true);
     json_object_foreach(source->added_tokens, key, value)
     {
+        char *id = tr_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
         json_t *text = json_string(key);
-        append(&list, json_integer_value(value), token_of(text, is_special(names, extra, key)));
+        json_object_set_new(list, id, token_of(text, is_special(names, extra, key)));
         json_decref(text);
+        free(id);
     }
     json_array_foreach(json_object_get(source->root, "added_tokens"), i, value)
     {
-        append(&list, json_integer_value(json_object_get(value, "id")), token_of(value, false));
+        char *id =
+            tr_format("%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(value, "id")));
+        json_object_set_new(list, id, token_of(value, false));
+        free(id);
     }
+    json_decref(names);
+    json_decref(extra);
     return list;
 }
 
-/// Adds the numbered tokens in the order of their ids, of one id the last; they are freed.
-static void add_numbered(added_t *added, numbered_list_t *list, const json_t *names, bool raw)
+/// In the order of their ids. The tokens are the object's.
+static numbered_list_t sorted(const json_t *numbered)
 {
-    if (list->count > 0) {
-        qsort(list->items, list->count, sizeof *list->items, by_id);
+    numbered_list_t list = {tr_calloc(json_object_size(numbered) + 1, sizeof(numbered_t)), 0};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)numbered, key, value)
+    {
+        list.items[list.count++] = (numbered_t){strtoll(key, NULL, 10), value};
     }
+    qsort(list.items, list.count, sizeof *list.items, by_id);
+    return list;
+}
+
+/// How many ids from `first` on reach to the largest in the list.
+static size_t past(const numbered_list_t *list, size_t first)
+{
+    json_int_t end = list->count == 0 ? 0 : list->items[list->count - 1].id + 1;
+    end = end < TR_VOCAB_LIMIT ? end : TR_VOCAB_LIMIT;
+    return end > (json_int_t)first ? (size_t)end - first : 0;
+}
+
+/// What tiktoken's reader adds first: of `count` ids past the vocabulary the token that has it, or
+/// one in its place, then the special tokens without a name.
+static void add_reserved(added_t *added, size_t count, const json_t *numbered, const json_t *extra)
+{
+    json_t *value;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        char *number = tr_format("%" JSON_INTEGER_FORMAT, added->model_size + (json_int_t)i);
+        char *reserved = tr_format("<|reserved_token_%s|>", number);
+        const json_t *token = json_object_get(numbered, number);
+        json_t *text = json_string(token == NULL ? reserved : content_of(token));
+        add(added, token_of(text, true));
+        json_decref(text);
+        free(reserved);
+        free(number);
+    }
+    json_array_foreach((json_t *)extra, i, value)
+    {
+        add_special(added, value, true, 0, false);
+    }
+}
+
+/// Adds the numbered tokens; those that are named are special.
+static void add_numbered(added_t *added, const numbered_list_t *list, const json_t *names, bool raw)
+{
     for (size_t i = 0; i < list->count; i++) {
-        json_t *token = list->items[i].token;
-        if (i + 1 < list->count && list->items[i + 1].id == list->items[i].id) {
-            json_decref(token);
-            continue;
-        }
+        json_t *token = json_copy(list->items[i].token);
         if (is_special(names, NULL, content_of(token))) {
             json_object_set_new(token, "special", json_true());
         }
@@ -227,41 +283,27 @@ static void add_numbered(added_t *added, numbered_list_t *list, const json_t *na
         }
         add(added, token);
     }
-    free(list->items);
-}
-
-/// A special token that is named: added if it is not there, or, again, as a plain one.
-static void add_special(added_t *added, const json_t *value, bool again)
-{
-    json_t *token = token_of(value, true);
-    if (again) {
-        json_t *text = json_string(content_of(token));
-        json_decref(token);
-        token = token_of(text, true);
-        json_decref(text);
-    }
-    if (content_of(token)[0] != '\0' && (again || !has(added, content_of(token)))) {
-        add(added, token);
-    } else {
-        json_decref(token);
-    }
 }
 
 static void add_specials(added_t *added, const json_t *names, const json_t *extra, bool again)
 {
     const char *key;
     json_t *value;
-    size_t i;
+    size_t i, known = again ? 0 : json_array_size(added->list);
     for (i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
-        add_special(added, json_object_get(names, NAMES[i]), again);
+        add_special(added, json_object_get(names, NAMES[i]), true, known, again);
     }
     json_object_foreach((json_t *)names, key, value)
     {
-        add_special(added, value, again);
+        if (!is_common(key)) {
+            add_special(added, value, true, known, again);
+        }
     }
     json_array_foreach(extra, i, value)
     {
-        add_special(added, value, again);
+        const char *text = json_is_object(value) ? content_of(value) : NULL;
+        bool named = text != NULL && is_special(names, NULL, text);
+        add_special(added, value, named, known, again);
     }
 }
 
@@ -319,10 +361,10 @@ static void build_template(tr_tokenizer_source_t *source, const json_t *names, c
                                   "special_tokens", specials));
 }
 
-tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_vocab_t *vocab,
-                                       tr_error_t *err)
+/// What changes ids, and is not done. The second gives the files of some models of Mistral's
+/// another expression.
+static tr_status refuse_options(const tr_tokenizer_source_t *source, tr_error_t *err)
 {
-    // The second gives the files of some models of Mistral's another expression.
     static const char *const refused[] = {"split_special_tokens", "fix_mistral_regex"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (tr_json_flag(source->tokenizer_config, refused[i], false)) {
@@ -330,15 +372,27 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
                            refused[i]);
         }
     }
+    return TR_OK;
+}
+
+tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_vocab_t *vocab,
+                                       tr_error_t *err)
+{
+    TR_TRY(refuse_options(source, err));
     bool legacy = json_object_get(source->tokenizer_config, "added_tokens_decoder") == NULL;
     json_t *names = named_tokens(source, legacy);
     json_t *extra = extra_tokens(source, legacy);
-    numbered_list_t numbered = numbered_tokens(source, names, extra);
-    size_t room = json_array_size(json_object_get(source->root, "added_tokens")) + numbered.count +
-                  json_object_size(names) + json_array_size(extra);
+    json_t *numbered = tr_tokenizer_source_numbered(source);
+    numbered_list_t list = sorted(numbered);
+    size_t reserved = source->reserves ? past(&list, source->token_count) : 0;
+    size_t room = json_array_size(json_object_get(source->root, "added_tokens")) + list.count +
+                  json_object_size(names) + json_array_size(extra) + reserved;
     added_t added = {json_array(), tr_vocab_new(room), vocab, (json_int_t)source->token_count, -1};
     begin(&added, source);
-    add_numbered(&added, &numbered, names, source->raw_added);
+    if (source->reserves) {
+        add_reserved(&added, reserved, numbered, extra);
+    }
+    add_numbered(&added, &list, names, source->raw_added);
     add_specials(&added, names, extra, false);
     if (tr_tokenizer_class_adds_specials(source->class)) {
         add_specials(&added, names, extra, true);
@@ -350,6 +404,8 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     }
     json_object_set_new(source->root, "added_tokens", added.list);
     tr_vocab_destroy(&added.places);
+    free(list.items);
+    json_decref(numbered);
     json_decref(extra);
     json_decref(source->names);
     source->names = names;

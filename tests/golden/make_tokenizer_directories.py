@@ -134,6 +134,9 @@ def cases():
     yield "extra tokens are none", spm("bpe", "mistral", extra_special_tokens=[])
     yield "lists of both files", {**spm("bpe", "mistral", extra_special_tokens=["<y>"], image_token="<z>"), "special_tokens_map.json": {"extra_special_tokens": ["<q>", "<y>"], "boi_token": "<w>"}}
     yield "lists of the old file", {**spm("bpe", "mistral"), "special_tokens_map.json": {"extra_special_tokens": ["a<pin>"], "pad_token": None}}
+    yield "renamed by the old file", {**spm("bpe", "mistral", eos_token="<u>"), "added_tokens.json": {"a<pin>": 399, "<q>": 705}, "special_tokens_map.json": {"eos_token": added("<z>", rstrip=True)}}
+    yield "an extra token again", {**spm("unigram_bytes"), "special_tokens_map.json": {"bos_token": added("</s>", rstrip=True)}}
+    yield "a list beside names", spm("unigram_bytes", "gemma2", tokenizer_class="GemmaTokenizer", additional_special_tokens=["<|im_start|>"], extra_special_tokens={"foo_token": "<s>"})
     yield "a model alone", {"tokenizer.model": "bpe.model", "config.json": {"model_type": "llama"}}
     yield "old lists", {**spm("bpe", "mistral", extra_special_tokens=["<y>"], mask_token="<q>"), "special_tokens_map.json": {"bos_token": "<z>", "additional_special_tokens": ["<w>"]},
                         "added_tokens.json": {"<|im_start|>": 700, "x<y>": 701, "<z>": 702}}  # fmt: skip
@@ -166,6 +169,8 @@ def cases():
             yield "tiktoken %s %s" % (kind, file), {file: "tiktoken.model", "tokenizer_config.json": {"tokenizer_class": kind, "add_bos_token": True, "bos_token": "<s>"}}
     reserved = {"400": added("<|endoftext|>"), "403": added("<|im_start|>"), "404": added("<y>", special=False)}
     yield "tiktoken, numbered", {"tiktoken.model": "tiktoken.model", "config.json": {"model_type": "kimi_k25"}, "tokenizer_config.json": {"added_tokens_decoder": reserved, "extra_special_tokens": ["<x>"]}}
+    extra = {"additional_special_tokens": ["<z>", "<u>"], "bos_token": "<x>", "image_token": "<y>"}
+    yield "tiktoken, extra tokens", {"tiktoken.model": "tiktoken.model", "tokenizer_config.json": extra, "added_tokens.json": {"<|endoftext|>": 402}}
     yield "tekken", {"tekken.json": "tekken.json", "config.json": {"model_type": "mistral"}}
     yield "tekken, a class", {"tekken.json": "tekken.json", "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "add_bos_token": True}}
 
