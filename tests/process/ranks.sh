@@ -167,10 +167,12 @@ need_mpi
     run sft sft_bf16 precision=bf16
     run sft sft_bf16_two precision=bf16 $(actor_ranks 2 3)
     all_same sft_bf16 sft_bf16_two "SFT in bf16, two ranks, parameters sharded"
-    shape qwen3_moe # each rank balances the experts of its own chunks
-    run sft experts model="$SCRATCH/qwen3_moe"
-    run sft experts_three model="$SCRATCH/qwen3_moe" $(actor_ranks 3 3)
-    all_same experts experts_three "SFT of a mixture of experts, three ranks, parameters sharded"
+    for name in qwen3_moe qwen3_next; do # each rank balances the experts of its own chunks
+        shape $name
+        run sft "$name-one" model="$SCRATCH/$name"
+        run sft "$name-three" model="$SCRATCH/$name" $(actor_ranks 3 3)
+        all_same "$name-one" "$name-three" "SFT of $name, three ranks, parameters sharded"
+    done
     for stage in 1 3; do
         run sft "sum_$stage" $(actor_ranks 3 $stage) roles.actor.gradient_sum=all_reduce
         near "$SCRATCH/sft" "$SCRATCH/sum_$stage"
