@@ -1,13 +1,13 @@
 // bench-model: models with random weights, and how many tokens a second they train on and generate.
 //
 //     bench-model make SHAPE HEAD SOURCE DIRECTORY    writes a Hugging Face directory
-//     bench-model train DIRECTORY THREADS BATCH LENGTH
-//     bench-model rollout DIRECTORY THREADS BATCH PROMPT NEW
+//     bench-model train DIRECTORY THREADS BATCH LENGTH [bf16]
+//     bench-model rollout DIRECTORY THREADS BATCH PROMPT NEW [bf16]
 //
-// HEAD is lm or score. train and rollout measure once for each line on standard input and answer
-// with a line: tokens a second. train is forward, backward and AdamW of the next-token loss on
-// BATCH sequences; rollout samples NEW tokens for BATCH prompts. bench/run starts this program and
-// its rival and asks them in turn.
+// HEAD is lm or score; bf16: the precision, else fp32. train and rollout measure once for each line
+// on standard input and answer with a line: tokens a second. train is forward, backward and AdamW
+// of the next-token loss on BATCH sequences; rollout samples NEW tokens for BATCH prompts.
+// bench/run starts this program and its rival and asks them in turn.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,8 +155,10 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
     const char *what = argc > 1 ? argv[1] : "";
     bool makes = strcmp(what, "make") == 0, trains = strcmp(what, "train") == 0;
     bool generates = strcmp(what, "rollout") == 0;
+    bool bf16 = !makes && strcmp(argv[argc - 1], "bf16") == 0;
     size_t numbers[4] = {0}; // threads, then sizes
     tr_backend_t *backend;
+    argc -= bf16;
     if (!(makes && argc == 6) && !(trains && argc == 6) && !(generates && argc == 7)) {
         return tr_fail(err, TR_ERR_ARGUMENT, "usage: see the head of bench/model.c");
     }
@@ -164,7 +166,7 @@ static tr_status run(int argc, char **argv, tr_error_t *err)
     for (int i = 3; !makes && i < argc; i++) {
         numbers[i - 3] = strtoul(argv[i], NULL, 10);
     }
-    TR_TRY(tr_backend_open_cpu(&backend, TR_F32, numbers[0], err));
+    TR_TRY(tr_backend_open_cpu(&backend, bf16 ? TR_BF16 : TR_F32, numbers[0], err));
     tr_status status = makes    ? make(backend, argv + 2, err)
                        : trains ? train(backend, argv[2], numbers + 1, err)
                                 : rollout(backend, argv[2], numbers + 1, err);

@@ -1,11 +1,13 @@
 """PyTorch and transformers doing what bench-model does, and what `troupe generate` does:
 
-    rival_torch.py train DIRECTORY THREADS BATCH LENGTH
-    rival_torch.py rollout DIRECTORY THREADS BATCH PROMPT NEW
+    rival_torch.py train DIRECTORY THREADS BATCH LENGTH [bf16]
+    rival_torch.py rollout DIRECTORY THREADS BATCH PROMPT NEW [bf16]
     rival_torch.py generate DIRECTORY PROMPT
 
-train and rollout measure once for each line on standard input and answer with a line: tokens a second.
+train and rollout measure once for each line on standard input and answer with a line: tokens a second. bf16: training by autocast,
+with parameters in fp32; generating with weights in bf16.
 """
+import contextlib
 import sys
 import time
 
@@ -13,8 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def load(directory):
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa")
+def load(directory, dtype=torch.float32):
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="sdpa")
 
 
 def random_ids(model, rows, columns):
@@ -29,21 +31,23 @@ def answer_lines(measure, tokens):
         print(f"{tokens / (time.perf_counter() - start):.1f}", flush=True)
 
 
-def train(directory, batch, length):
+def train(directory, bf16, batch, length):
     model = load(directory).train()
     ids = random_ids(model, batch, length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
     def step():
-        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     answer_lines(step, batch * length)
 
 
-def rollout(directory, batch, length, new_tokens):
-    model = load(directory).eval()
+def rollout(directory, bf16, batch, length, new_tokens):
+    model = load(directory, torch.bfloat16 if bf16 else torch.float32).eval()
     ids = random_ids(model, batch, length)
     model.generation_config.eos_token_id = None  # every response has all its tokens
     mask = torch.ones_like(ids)
@@ -69,6 +73,7 @@ if __name__ == "__main__":
     if what == "generate":
         generate(directory, *rest)
     else:
-        threads, *sizes = map(int, rest)
+        bf16 = rest[-1] == "bf16"
+        threads, *sizes = map(int, rest[:-1] if bf16 else rest)
         torch.set_num_threads(threads)
-        {"train": train, "rollout": rollout}[what](directory, *sizes)
+        {"train": train, "rollout": rollout}[what](directory, bf16, *sizes)
