@@ -57,6 +57,17 @@ static void widen(float *out, const char *data, size_t count, float (*convert)(u
     }
 }
 
+/// Whether convert takes it.
+static tr_status check_real(const tr_safetensors_t *file, const tr_safetensors_info_t *info,
+                            tr_error_t *err)
+{
+    const tr_dtype_t dtype = info->dtype;
+    return dtype == TR_F32 || dtype == TR_BF16 || dtype == TR_F16
+               ? TR_OK
+               : tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
+                         file->path, info->name, safetensors_dtype_name(dtype));
+}
+
 /// A tensor that convert takes, of that shape.
 static tr_status find_real(const tr_safetensors_info_t **info, const tr_safetensors_t *file,
                            const char *name, size_t rows, size_t columns, tr_error_t *err)
@@ -68,22 +79,20 @@ static tr_status find_real(const tr_safetensors_info_t **info, const tr_safetens
     TR_TRY((*info)->rank == 3 && (*info)->shape[1] == 1 && rows > 0
                ? check_shape(file, *info, between, 3, err)
                : check_shape(file, *info, rows == 0 ? shape + 1 : shape, rows == 0 ? 1 : 2, err));
-    tr_dtype_t dtype = (*info)->dtype;
-    return dtype == TR_F32 || dtype == TR_BF16 || dtype == TR_F16
-               ? TR_OK
-               : tr_fail(err, TR_ERR_FORMAT, "%s: tensor '%s': expected F32, BF16 or F16, found %s",
-                         file->path, name, safetensors_dtype_name(dtype));
+    return check_real(file, *info, err);
 }
 
-/// The tensor as floats.
-static void convert(float *out, const tr_safetensors_info_t *info)
+/// Elements of the tensor as floats.
+static void convert(float *out, const tr_safetensors_info_t *info, size_t first, size_t count)
 {
+    const char *from = (const char *)info->data + first * tr_dtype_size(info->dtype);
     switch (info->dtype) {
     // Places in a file are not aligned by contract, so nothing is read in place as floats.
-    case TR_BF16: widen(out, info->data, info->count, tr_real_from_bf16); break;
-    case TR_F16: widen(out, info->data, info->count, tr_real_from_f16); break;
-    default: memcpy(out, info->data, info->count * sizeof *out); break;
+    case TR_BF16: widen(out, from, count, tr_real_from_bf16); break;
+    case TR_F16: widen(out, from, count, tr_real_from_f16); break;
+    default: memcpy(out, from, count * sizeof *out); break;
     }
+    tr_safetensors_forget(info, first, count);
 }
 
 tr_status tr_safetensors_check(const tr_safetensors_t *file, const char *name, size_t rows,
@@ -99,8 +108,22 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
 {
     const tr_safetensors_info_t *info;
     TR_TRY(find_real(&info, file, name, rows, columns, err));
-    convert(out, info);
-    tr_safetensors_forget(info, 0, info->count);
+    convert(out, info, 0, info->count);
+    return TR_OK;
+}
+
+tr_status tr_safetensors_read_part(const tr_safetensors_t *file, const char *name,
+                                   const size_t shape[3], float *out, size_t first, size_t count,
+                                   tr_error_t *err)
+{
+    const tr_safetensors_info_t *info;
+    TR_TRY(find(&info, file, name, err));
+    TR_TRY(check_shape(file, info, shape, 3, err));
+    TR_TRY(check_real(file, info, err));
+    TR_ASSERT(first + count <= info->count, "%zu elements from %zu", count, first);
+    if (out != NULL) {
+        convert(out, info, first, count);
+    }
     return TR_OK;
 }
 

@@ -126,6 +126,23 @@ static const char *stored_name(const tr_safetensors_t *file, const tr_parameter_
                : parameter->name;
 }
 
+/// Of an expert's parameter that the file lacks: the name of a tensor in which it may have those of
+/// all experts of the layer, [experts, rows of one, columns], as published models of Qwen 3.5 do.
+/// to: room for it. Returns to, or NULL: it has a tensor of its own, or none of either.
+static const char *shared_name(char to[80], const tr_safetensors_t *file,
+                               const tr_parameter_t *parameter)
+{
+    const tr_weight_kind_t kind = parameter->weight->kind;
+    const char *experts = strstr(parameter->name, "experts.");
+    if ((kind != TR_WEIGHT_EXPERT_GATE_UP && kind != TR_WEIGHT_EXPERT_DOWN) || experts == NULL ||
+        tr_safetensors_find(file, stored_name(file, parameter)) != NULL) {
+        return NULL;
+    }
+    snprintf(to, 80, "%.*s%s", (int)(experts - parameter->name) + 8, parameter->name,
+             kind == TR_WEIGHT_EXPERT_GATE_UP ? "gate_up_proj" : "down_proj");
+    return tr_safetensors_find(file, to) != NULL ? to : NULL;
+}
+
 /// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
 /// tied or a scalar head stands, old rotary tables, what is beside a text model.
 static bool is_unread(const family_t *family, const char *name)
@@ -154,8 +171,11 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *famil
     bool *known = tr_calloc(count + 1, sizeof *known);
     // Parameters are looked up in the file, which is sorted: mixtures have tens of thousands.
     for (size_t i = 0; i < layout->count; i++) {
+        char shared[80];
+        const tr_parameter_t *parameter = &layout->parameters[i];
+        const char *name = shared_name(shared, file, parameter);
         const tr_safetensors_info_t *info =
-            tr_safetensors_find(file, stored_name(file, &layout->parameters[i]));
+            tr_safetensors_find(file, name != NULL ? name : stored_name(file, parameter));
         if (info != NULL) {
             known[info - tr_safetensors_at(file, 0)] = true;
         }
@@ -183,6 +203,25 @@ static size_t rows_of(const tr_parameter_t *parameter)
 static size_t columns_of(const tr_parameter_t *parameter)
 {
     return parameter->form == TR_FORM_TRANSPOSED ? parameter->rows : parameter->columns;
+}
+
+/// The parameter's elements in the file's order, or with values NULL: whether they are there.
+static tr_status read_stored(float *values, const tr_safetensors_t *file,
+                             const tr_parameter_t *parameter, tr_error_t *err)
+{
+    char room[80];
+    const tr_weight_t *weight = parameter->weight;
+    const char *shared = shared_name(room, file, parameter), *name = stored_name(file, parameter);
+    if (shared != NULL) {
+        // The tensor's order is that of the weight: expert after expert, gate before up.
+        const size_t shape[3] = {weight->parts, weight->rows / weight->parts, weight->columns};
+        return tr_safetensors_read_part(file, shared, shape, values,
+                                        parameter->place - weight->place, count_of(parameter), err);
+    }
+    return values == NULL
+               ? tr_safetensors_check(file, name, rows_of(parameter), columns_of(parameter), err)
+               : tr_safetensors_read(file, name, values, rows_of(parameter), columns_of(parameter),
+                                     err);
 }
 
 /// What a run does otherwise than the file says, or says twice.
@@ -219,9 +258,7 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
         const tr_parameter_t *p = &layout.parameters[i];
         // a score head that the file lacks is drawn
         if (stored.scalar_head || p->weight->kind != TR_WEIGHT_SCORE) {
-            TR_TRY_GOTO(
-                tr_safetensors_check(file, stored_name(file, p), rows_of(p), columns_of(p), err),
-                done);
+            TR_TRY_GOTO(read_stored(NULL, file, p, err), done);
         }
     }
 done:
@@ -235,8 +272,7 @@ static tr_status read_parameter(float *values, float *stored, const tr_safetenso
                                 const tr_parameter_t *parameter, tr_error_t *err)
 {
     const bool plain = parameter->form == TR_FORM_PLAIN;
-    TR_TRY(tr_safetensors_read(file, stored_name(file, parameter), plain ? values : stored,
-                               rows_of(parameter), columns_of(parameter), err));
+    TR_TRY(read_stored(plain ? values : stored, file, parameter, err));
     for (size_t i = 0; i < count_of(parameter) && !plain; i++) {
         values[i] = stored[tr_parameter_stored(parameter, i)];
     }

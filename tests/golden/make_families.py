@@ -3,7 +3,7 @@
     python tests/golden/make_families.py [NAME...]      # writes tests/golden/models/NAME/, needs what make_llama.py needs
 
 Each directory is what transformers saves and what it makes of it; config.json has a key more that nobody knows, which is to be
-carried along. tests/golden/wrapped/qwen3_5 is a text model within another one. Sizes are multiples of nothing. Weights are bf16, half
+carried along. Those of tests/golden/wrapped are text models within others. Sizes are multiples of nothing. Weights are bf16, half
 as large as float32; the golden numbers are those of float32.
 """
 
@@ -50,6 +50,9 @@ MODELS = {
     "qwen3_5_biases": ("qwen3_5_text", dict(num_hidden_layers=2, full_attention_interval=2, head_dim=8, tie_word_embeddings=True,
                                           attention_bias=True, **{**DELTA, "linear_value_head_dim": 18, "linear_conv_kernel_dim": 3})),
     "qwen3_5_scalar": ("qwen3_5_text+", dict(num_hidden_layers=1, head_dim=8, **DELTA)),
+    "qwen3_5_moe": ("qwen3_5_moe_text", dict(num_hidden_layers=2, head_dim=8, intermediate_size=None, num_experts=6, num_experts_per_tok=3,
+                                             moe_intermediate_size=18, shared_expert_intermediate_size=14,
+                                             layer_types=["linear_attention", "full_attention"], **DELTA)),
     "qwen3_next": ("qwen3_next", dict(num_hidden_layers=2, full_attention_interval=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
                                       moe_intermediate_size=14, shared_expert_intermediate_size=16, mlp_only_layers=[1], **DELTA)),
     "qwen3_next_scalar": ("qwen3_next+", dict(num_hidden_layers=1, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=14,
@@ -123,22 +126,27 @@ def make(name):
     golden(directory, auto, scalar, seed + 1000)
 
 
-def make_whole():
+def make_whole(name, **options):
     """A text model as it is published: within one of text and pictures, beside what draws several tokens ahead. transformers'
     AutoModelForCausalLM reads its text model alone."""
-    text = {**SIZES, "pad_token_id": None, "num_hidden_layers": 2, "full_attention_interval": 2, "head_dim": 8, "tie_word_embeddings": True, **DELTA}
+    text = {**SIZES, "pad_token_id": None, "num_hidden_layers": 2, "full_attention_interval": 2, "head_dim": 8, "tie_word_embeddings": True, **DELTA, **options}
     vision = dict(depth=1, hidden_size=16, intermediate_size=12, num_heads=2, out_hidden_size=20, num_position_embeddings=16, patch_size=2)
-    config = AutoConfig.for_model("qwen3_5", text_config=text, vision_config=vision, tie_word_embeddings=True)
-    directory = save("../wrapped/qwen3_5", AutoModelForImageTextToText, config, 5, torch.bfloat16)
+    config = AutoConfig.for_model(name, text_config=text, vision_config=vision, tie_word_embeddings=True)
+    directory = save("../wrapped/" + name, AutoModelForImageTextToText, config, 5, torch.bfloat16)
     file = directory / "model.safetensors"
     save_file({**load_file(file), "mtp.fc.weight": torch.zeros(2, 3, dtype=torch.bfloat16)}, file, metadata={"format": "pt"})
     golden(directory, AutoModelForCausalLM, False, 1005)
 
 
+# Published models of the mixture have the experts of a layer in one tensor.
+WHOLE = {"qwen3_5": {}, "qwen3_5_moe": dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=10, shared_expert_intermediate_size=14)}
+
+
 def main():
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or [*MODELS, "wrapped"]:
-        make_whole() if name == "wrapped" else make(name)
+    for name in sys.argv[1:] or [*MODELS, *("wrapped/" + name for name in WHOLE)]:
+        whole = name.removeprefix("wrapped/")
+        make_whole(whole, **WHOLE[whole]) if whole != name else make(name)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
 #include "common/base/status.h"
 
 static const family_t *const FAMILIES[] = {
-    &family_llama,  &family_qwen2,   &family_qwen3,     &family_mistral, &family_ministral,
-    &family_gemma2, &family_gemma3,  &family_phi3,      &family_smollm3, &family_olmo2,
-    &family_olmo3,  &family_granite, &family_qwen3_moe, &family_mixtral, &family_qwen2_moe,
-    &family_olmoe,  &family_gpt2,    &family_gpt_neox,  &family_qwen3_5, &family_qwen3_next,
+    &family_llama,       &family_qwen2,   &family_qwen3,     &family_mistral, &family_ministral,
+    &family_gemma2,      &family_gemma3,  &family_phi3,      &family_smollm3, &family_olmo2,
+    &family_olmo3,       &family_granite, &family_qwen3_moe, &family_mixtral, &family_qwen2_moe,
+    &family_olmoe,       &family_gpt2,    &family_gpt_neox,  &family_qwen3_5, &family_qwen3_next,
+    &family_qwen3_5_moe,
 };
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.

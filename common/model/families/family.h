@@ -71,12 +71,21 @@ typedef struct family_keys {
 /// A row's full_every where all layers slide.
 enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
 
+/// The width of MLPs.
+#define FAMILY_INTERMEDIATE_KEY                                                                 \
+    {                                                                                           \
+        "intermediate_size", FAMILY_SIZE, .offset = FAMILY_FIELD(intermediate), .needed = true, \
+                                          .highest = 1 << 20                                    \
+    }
+
 /// Sizes and the rotation; the arguments are defaults.
-#define FAMILY_TRUNK_KEYS(kv_heads, dim, positions, epsilon, theta)                             \
+#define FAMILY_TRUNK_KEYS(kv_heads, dim, positions, epsilon, theta) \
+    FAMILY_INTERMEDIATE_KEY, FAMILY_SPARSE_TRUNK_KEYS(kv_heads, dim, positions, epsilon, theta)
+
+/// The same of a model without MLPs.
+#define FAMILY_SPARSE_TRUNK_KEYS(kv_heads, dim, positions, epsilon, theta)                      \
     {"vocab_size", FAMILY_SIZE, FAMILY_FIELD(vocabulary), .needed = true, .highest = 1 << 24},  \
         {"hidden_size", FAMILY_SIZE, FAMILY_FIELD(hidden), .needed = true, .highest = 1 << 18}, \
-        {"intermediate_size", FAMILY_SIZE, FAMILY_FIELD(intermediate), .needed = true,          \
-         .highest = 1 << 20},                                                                   \
         {"num_hidden_layers", FAMILY_SIZE, FAMILY_FIELD(layers), .needed = true,                \
          .highest = TR_MODEL_LAYER_LIMIT},                                                      \
         {"num_attention_heads", FAMILY_SIZE, FAMILY_FIELD(heads), .needed = true,               \
@@ -264,6 +273,6 @@ extern const family_tensors_t family_llama_tensors;
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
     family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
-    family_gpt_neox, family_qwen3_5, family_qwen3_next;
+    family_gpt_neox, family_qwen3_5, family_qwen3_next, family_qwen3_5_moe;
 
 #endif

@@ -2,7 +2,7 @@
 /// layers three have a gated delta net (Yang et al. 2025) in place of attention. The fourth gates
 /// what its heads read, norms queries and keys, and rotates a quarter of each head. Weights of
 /// norms are added to 1, but for the net's. Qwen 3-Next has experts, and stores the net's product
-/// by head.
+/// by head; Qwen 3.5 MoE has experts too.
 #include "common/model/families/family.h"
 
 /// Of the trunk; the argument is a default.
@@ -12,7 +12,7 @@
         {"attention_bias", FAMILY_BOOL, .offset = FAMILY_FIELD(attention_bias)},                 \
         {"partial_rotary_factor", FAMILY_REAL,    FAMILY_FIELD(rotary_fraction),                 \
          .fallback = 0.25,        .lowest = 1e-3, .highest = 1.0},                               \
-        FAMILY_TRUNK_KEYS(kv_heads, 256, 32768, 1e-6, 10000.0),                                  \
+        FAMILY_SPARSE_TRUNK_KEYS(kv_heads, 256, 32768, 1e-6, 10000.0),                           \
         {"linear_num_key_heads", FAMILY_SIZE, FAMILY_FIELD(delta.key_heads), .fallback = 16,     \
          .highest = 4096},                                                                       \
         {"linear_num_value_heads", FAMILY_SIZE, FAMILY_FIELD(delta.value_heads), .fallback = 32, \
@@ -31,12 +31,14 @@
     }
 
 static const family_key_t KEYS[] = {
+    FAMILY_INTERMEDIATE_KEY,
     HYBRID_KEYS(4),
     {"mlp_only_layers", FAMILY_UNREAD, .written = FAMILY_NEVER},
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
 static const family_key_t KEYS_NEXT[] = {
+    FAMILY_INTERMEDIATE_KEY,
     HYBRID_KEYS(2),
     FAMILY_QWEN_EXPERT_KEYS(512, 10, 512, true),
     {"shared_expert_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(shared_intermediate),
@@ -44,6 +46,23 @@ static const family_key_t KEYS_NEXT[] = {
     FAMILY_TOKEN_KEYS(false, -1, -1, -1),
 };
 
+static const family_key_t KEYS_MOE[] = {
+    HYBRID_KEYS(2),
+    {"num_experts", FAMILY_SIZE, FAMILY_FIELD(experts), .fallback = 256, .highest = 1024},
+    {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate), .fallback = 512,
+     .highest = 1 << 20},
+    {"shared_expert_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(shared_intermediate),
+     .fallback = 512, .highest = 1 << 20},
+    // transformers reads none of these: all layers have experts, whose weights are normalized.
+    {"norm_topk_prob", FAMILY_UNREAD, .written = FAMILY_NEVER},
+    {"mlp_only_layers", FAMILY_UNREAD, .written = FAMILY_NEVER},
+    {"decoder_sparse_step", FAMILY_UNREAD, .written = FAMILY_NEVER},
+    {"intermediate_size", FAMILY_UNREAD, .written = FAMILY_NEVER},
+    FAMILY_ROUTER_KEYS(8, 0.001),
+    FAMILY_TOKEN_KEYS(false, -1, -1, -1),
+};
+
+static const family_keys_t MOE_KEYS = {KEYS_MOE, sizeof KEYS_MOE / sizeof *KEYS_MOE};
 static const family_keys_t NEXT_KEYS = {KEYS_NEXT, sizeof KEYS_NEXT / sizeof *KEYS_NEXT};
 static const family_keys_t QWEN3_5_KEYS = {KEYS, sizeof KEYS / sizeof *KEYS};
 
@@ -79,20 +98,36 @@ static const family_keys_t QWEN3_5_KEYS = {KEYS, sizeof KEYS / sizeof *KEYS};
         "score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN             \
     }
 
-static const family_tensor_t TENSORS[] = {
-    {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},
+/// From the embedding to the product of Qwen 3.5's nets.
+#define START_TENSORS                                                                          \
+    {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},      \
+        {"model.layers.*.input_layernorm.weight", TR_WEIGHT_INPUT_NORM, FAMILY_VECTOR,         \
+         FAMILY_HIDDEN},                                                                       \
+        {"model.layers.*.linear_attn.in_proj_qkv.weight", TR_WEIGHT_DELTA_IN, FAMILY_CHANNELS, \
+         FAMILY_HIDDEN},                                                                       \
+        {"model.layers.*.linear_attn.in_proj_z.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ,       \
+         FAMILY_HIDDEN},                                                                       \
+        {"model.layers.*.linear_attn.in_proj_b.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ_HEADS, \
+         FAMILY_HIDDEN},                                                                       \
+    {                                                                                          \
+        "model.layers.*.linear_attn.in_proj_a.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ_HEADS,  \
+            FAMILY_HIDDEN                                                                      \
+    }
 
-    {"model.layers.*.input_layernorm.weight", TR_WEIGHT_INPUT_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"model.layers.*.linear_attn.in_proj_qkv.weight", TR_WEIGHT_DELTA_IN, FAMILY_CHANNELS,
-     FAMILY_HIDDEN},
-    {"model.layers.*.linear_attn.in_proj_z.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ, FAMILY_HIDDEN},
-    {"model.layers.*.linear_attn.in_proj_b.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ_HEADS,
-     FAMILY_HIDDEN},
-    {"model.layers.*.linear_attn.in_proj_a.weight", TR_WEIGHT_DELTA_IN, FAMILY_READ_HEADS,
-     FAMILY_HIDDEN},
+static const family_tensor_t TENSORS[] = {
+    START_TENSORS,
     MIXER_TENSORS,
     MLP_TENSORS,
+    END_TENSORS,
+};
 
+static const family_tensor_t TENSORS_MOE[] = {
+    START_TENSORS,
+    MIXER_TENSORS,
+    {"model.layers.*.post_attention_layernorm.weight", TR_WEIGHT_POST_NORM, FAMILY_VECTOR,
+     FAMILY_HIDDEN},
+    FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
+    FAMILY_SHARED_EXPERT_TENSORS,
     END_TENSORS,
 };
 
@@ -113,6 +148,7 @@ static const family_tensor_t TENSORS_NEXT[] = {
 };
 
 static const family_tensors_t QWEN3_5_TENSORS = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
+static const family_tensors_t MOE_TENSORS = {TENSORS_MOE, sizeof TENSORS_MOE / sizeof *TENSORS_MOE};
 static const family_tensors_t NEXT_TENSORS = {TENSORS_NEXT,
                                               sizeof TENSORS_NEXT / sizeof *TENSORS_NEXT};
 
@@ -132,6 +168,28 @@ const family_t family_qwen3_5 = {
     .unread = {".rotary_emb.inv_freq"},
     .beside = {"mtp.", "model.visual."}, // what draws tokens ahead, and what sees pictures
     .wrapped = &WRAPPED,
+};
+
+static const family_wrapped_t WRAPPED_MOE = {
+    .model_type = "qwen3_5_moe",
+    .architecture = "Qwen3_5MoeForConditionalGeneration",
+    .prefix = "model.language_model.",
+};
+
+const family_t family_qwen3_5_moe = {
+    .model_type = "qwen3_5_moe_text",
+    .causal = "Qwen3_5MoeForCausalLM",
+    .scalar = "Qwen3_5MoeForSequenceClassification",
+    .base = {.qk_norm = TR_QK_NORM_HEAD,
+             .norm_offset = 1.0f,
+             .attention_gate = true,
+             .router_normalized = true,
+             .sparse_every = 1},
+    .keys = &MOE_KEYS,
+    .tensors = &MOE_TENSORS,
+    .unread = {".rotary_emb.inv_freq"},
+    .beside = {"mtp.", "model.visual."},
+    .wrapped = &WRAPPED_MOE,
 };
 
 const family_t family_qwen3_next = {

@@ -291,6 +291,30 @@ Test(safetensors_read, a_file_of_transformers_is_read_by_name)
     tr_safetensors_close(&file);
 }
 
+Test(safetensors_read, a_part_of_a_tensor_of_three_dimensions_is_read)
+{
+    char *folder = scratch_open();
+    // BF16 of the bytes 0, 1, 2, ...: element i is the number whose upper half is 0x(2i+1)(2i).
+    static const char header[] = A("BF16", "[2,3,4]", 0, 48);
+    char *path = make(folder, "x.safetensors", header, sizeof header - 1, 48);
+    tr_safetensors_t *file = opened(path);
+    tr_error_t err = {0};
+    const size_t shape[3] = {2, 3, 4}, other[3] = {3, 2, 4};
+    float part[5], want[5];
+    for (uint32_t i = 0; i < 5; i++) {
+        const uint32_t bits = (2 * (i + 7) + 1) << 24 | (2 * (i + 7)) << 16;
+        memcpy(&want[i], &bits, sizeof bits);
+    }
+    cr_assert_eq(tr_safetensors_read_part(file, "a", shape, part, 7, 5, &err), TR_OK, "%s",
+                 err.text);
+    cr_expect_arr_eq(part, want, sizeof part);
+    cr_expect_eq(tr_safetensors_read_part(file, "a", other, NULL, 0, 4, &err), TR_ERR_FORMAT);
+    cr_expect_not_null(strstr(err.text, "'a'"), "%s", err.text);
+    tr_safetensors_close(&file);
+    free(path);
+    scratch_close(&folder);
+}
+
 Test(safetensors_read, shards_are_one_file)
 {
     tr_safetensors_t *file = opened(MODELS "sharded_f16");

@@ -159,9 +159,9 @@ Test(model, logits_are_those_of_transformers)
 
 /// As Qwen 3.5 is published: transformers' AutoModelForCausalLM reads the text model alone, and so
 /// is that what is saved.
-Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
+static void check_wrapped(const char *name, const char *type, const char *architecture)
 {
-    static const char directory[] = TEST_SOURCE_DIR "/tests/golden/wrapped/qwen3_5";
+    char *directory = tr_format(TEST_SOURCE_DIR "/tests/golden/wrapped/%s", name);
     char *folder = scratch_open(), *saved = tr_format("%s/saved", folder);
     char *config = tr_format("%s/config.json", saved), *text;
     size_t length;
@@ -174,8 +174,8 @@ Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
     cr_assert_eq(tr_trainer_save_model(subject.small.model, saved, &options, &err), TR_OK, "%s",
                  err.text);
     cr_assert_eq(tr_file_read(&text, &length, config, 1 << 20, &err), TR_OK, "%s", err.text);
-    cr_expect_not_null(strstr(text, "\"model_type\": \"qwen3_5_text\""), "%s", text);
-    cr_expect_not_null(strstr(text, "\"Qwen3_5ForCausalLM\""), "%s", text);
+    cr_expect_not_null(strstr(text, type), "%s", text);
+    cr_expect_not_null(strstr(text, architecture), "%s", text);
     small_open_directory(&again, saved, NULL, 2, true);
     check_same(small_response(&again, &subject.sequences, 2, 1.0f),
                small_response(&subject.small, &subject.sequences, 2, 1.0f),
@@ -185,7 +185,16 @@ Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
     free(text);
     free(config);
     free(saved);
+    free(directory);
     scratch_close(&folder);
+}
+
+Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
+{
+    check_wrapped("qwen3_5", "\"model_type\": \"qwen3_5_text\"", "\"Qwen3_5ForCausalLM\"");
+    // All experts of a layer are in one tensor of the file.
+    check_wrapped("qwen3_5_moe", "\"model_type\": \"qwen3_5_moe_text\"",
+                  "\"Qwen3_5MoeForCausalLM\"");
 }
 
 static void check_logprobs(subject_t *subject, const char *directory)
