@@ -22,7 +22,7 @@ from models import table_model  # noqa: E402
 from table import ROWS, leaves  # noqa: E402
 
 # Speed, place and memory: the same bytes by design, which keys.py asserts, and by code that no algorithm has for itself.
-ELSEWHERE = re.compile(r"algorithm|name|output|log_level|precision|network\..*|optimizer\.gradient_checkpointing|"
+ELSEWHERE = re.compile(r"algorithm|name|output|log_level|network\..*|optimizer\.gradient_checkpointing|"
                        r"optimizer\.router_aux_loss_coef|"  # of mixtures of experts
                        r"generation\.response_length|"  # another name
                        r"roles\..*\.(device|threads|workers|max_batch|weights|external|ranks|zero_stage|gradient_sum)|roles\.reward.*")
