@@ -77,6 +77,11 @@ static tr_status try_algorithms(const tr_algorithm_t **best, tr_dataset_t *datas
             *best = a;
         }
     }
+    if (tried > 0 && *best == NULL) {
+        printf(
+            "say which column is which of these: --columns='{\"prompt\": \"NAME\"}', in a recipe "
+            "data.columns\n");
+    }
     return tried > 0
                ? TR_OK
                : tr_fail(err, TR_ERR_ARGUMENT, "there is no algorithm '%s'", request->algorithm);

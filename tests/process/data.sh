@@ -162,6 +162,11 @@ look "4 rows in 1 file" "1 of 4 rows are bad: such a row ends a run, or is left 
     "instruction 3 0 text 7, 7.7, 9" "output 3 1 text, list (1) 2, 2.0, 2" "id 3 1 number 2 flawed" \
     "sft prompts with completions, columns as in alpaca" "dpo nothing: there is no column chosen"
 grep -q "look.jsonl:3: malformed JSON at byte" "$SCRATCH/out" || fail "the row that is no JSON is not named"
+echo '{"question": "What?", "answer": "That."}' >"$SCRATCH/unknown.jsonl"
+"$TROUPE" data "$SCRATCH/unknown.jsonl" >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
+look "sft nothing: there is no column text" "say which column is which of these: --columns='{\"prompt\": \"NAME\"}', in a recipe data.columns"
+"$TROUPE" data "$SCRATCH/unknown.jsonl" --columns='{"prompt": "question", "completion": "answer"}' >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
+look "sft prompts with completions, columns as in TRL"
 "$TROUPE" data "$SCRATCH/look.jsonl" --model "$MODEL" data.chat_template=chatml >"$SCRATCH/out" 2>"$SCRATCH/err" || fail "troupe data: $(cat "$SCRATCH/err")"
 look "prompts with completions by sft: 4 rows an epoch" "3 of 4 rows are bad: such a row ends a run, or is left out (data.on_bad_row: drop)" "Sag „ja“.<|im_end|>"
 grep -q "look.jsonl:2: output (completion): expected a text or a list of messages, found null" "$SCRATCH/out" || fail "a null is not named"
