@@ -247,7 +247,7 @@ def _(t):
 
 @row("data.columns", "sample", {"prompt": "asked.by.us"})
 def _(t):
-    path = write_rows("asked", [{"asked": {"by": {"us": r["prompt"]}}, "prompt": "not this"} for r in PROMPTS])
+    path = write_rows("asked-by-us", [{"asked": {"by": {"us": r["prompt"]}}, "prompt": "not this"} for r in PROMPTS])
     same(responses(t.at(t.value, data__prompts=path)), responses(t.base), "the responses")
     check(set(prompts_of(t.without(data__prompts=path))) == {"not this"}, "the base reads the other column")
 
