@@ -2,8 +2,7 @@
 /// norms and rotation, and what the heads read of the pages of keys and values.
 #include "common/model/pass.h"
 
-/// How the heads of a layer attend.
-static tr_heads_t heads_of(const pass_t *p, size_t segment)
+tr_heads_t attention_heads(const pass_t *p, size_t segment)
 {
     const tr_model_config_t *config = &p->model->config;
     return (tr_heads_t){
@@ -115,7 +114,8 @@ static void rotate(const pass_t *p, size_t segment, tr_tensor_t qkv, bool invers
     const bool local = tr_layer_set_has(&config->sliding, segment - 1);
     if (!tr_layer_set_has(&config->unrotated, segment - 1)) {
         p->ops->rope(p->queue, qkv, p->batch->ragged.positions,
-                     local ? p->model->local_rope : p->model->rope, heads_of(p, segment), inverse);
+                     local ? p->model->local_rope : p->model->rope, attention_heads(p, segment),
+                     inverse);
     }
 }
 
@@ -126,7 +126,7 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
     tr_queue_t *queue = p->queue;
     const linear_t *linears = model_linears(p->model, segment);
     const tr_ragged_t *ragged = &p->batch->ragged;
-    const tr_heads_t heads = heads_of(p, segment);
+    const tr_heads_t heads = attention_heads(p, segment);
 
     linear_forward(&linears[TR_WEIGHT_QKV], a->product,
                    pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
@@ -163,7 +163,7 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
     }
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
-                            &p->batch->ragged, heads_of(p, segment));
+                            &p->batch->ragged, attention_heads(p, segment));
     // The transpose of a rotation is the rotation back.
     rotate(p, segment, s->dqkv, true);
     norm_heads_backward(p, segment, a, s->dqkv, gradient);

@@ -1,6 +1,7 @@
 /// A mixture of experts for the MLP of a layer (Shazeer et al. 2017; Jiang et al. 2024): a router
 /// chooses C of E experts for each token, and their outputs are added up by its weights. Beside
-/// them may be an expert that all tokens have, times the sigmoid of a gate (Qwen 2).
+/// them may be an expert that all tokens have, times the sigmoid of a gate (Qwen 2) or plain
+/// (DeepSeek V3).
 ///
 /// What a router chooses is a function of the bits of its logits, which are the same in a rollout
 /// and in the trainer: both choose the same experts.
@@ -11,10 +12,20 @@ bool has_experts(const pass_t *p, size_t segment)
     return pass_has(p, segment, TR_WEIGHT_ROUTER);
 }
 
-static tr_router_t router_of(const pass_t *p)
+static tr_router_t router_of(const pass_t *p, size_t segment)
 {
     const tr_model_config_t *config = &p->model->config;
-    return (tr_router_t){config->experts, config->experts_chosen, config->router_normalized};
+    tr_router_t router = {.experts = config->experts,
+                          .chosen = config->experts_chosen,
+                          .normalized = config->router_normalized,
+                          .sigmoid = config->router_sigmoid,
+                          .scale = (float)config->router_scale,
+                          .groups = config->router_groups,
+                          .groups_chosen = config->router_groups_chosen};
+    if (router.sigmoid) {
+        router.bias = tr_tensor_rows(p->model->router_bias, segment - 1, 1);
+    }
+    return router;
 }
 
 /// Rows that experts read and write, and the width of one.
@@ -34,6 +45,12 @@ static size_t shared_width_of(const pass_t *p)
     return p->model->config.shared_intermediate;
 }
 
+/// Whether that expert has one.
+static bool has_gate(const pass_t *p, size_t segment)
+{
+    return pass_has(p, segment, TR_WEIGHT_SHARED_GATE);
+}
+
 static tr_tensor_t indices(const pass_t *p, size_t rows, size_t columns)
 {
     return tr_arena_tensor(p->arena, TR_I32, rows, columns);
@@ -41,15 +58,15 @@ static tr_tensor_t indices(const pass_t *p, size_t rows, size_t columns)
 
 void experts_tensors(const pass_t *p, layer_activations_t *a)
 {
-    const tr_router_t router = router_of(p);
+    const tr_model_config_t *config = &p->model->config;
     a->middle_rstd = pass_rstd(p);
-    a->router_logits = pass_floats(p, p->T, router.experts);
+    a->router_logits = pass_floats(p, p->T, config->experts);
     a->routes = (tr_routes_t){
-        .experts = indices(p, p->T, router.chosen),
-        .weights = pass_floats(p, p->T, router.chosen),
-        .starts = indices(p, 1, router.experts + 1),
+        .experts = indices(p, p->T, config->experts_chosen),
+        .weights = pass_floats(p, p->T, config->experts_chosen),
+        .starts = indices(p, 1, config->experts + 1),
         .tokens = indices(p, 1, rows_of(p)),
-        .places = indices(p, p->T, router.chosen),
+        .places = indices(p, p->T, config->experts_chosen),
     };
     a->expert_gate_up = pass_reals(p, rows_of(p), 2 * width_of(p));
     if (shared_width_of(p) > 0) {
@@ -60,7 +77,7 @@ void experts_tensors(const pass_t *p, layer_activations_t *a)
 
 void experts_keep(const pass_t *p, layer_activations_t *a)
 {
-    const size_t experts = router_of(p).experts;
+    const size_t experts = p->model->config.experts;
     a->routes.starts = indices(p, 1, experts + 1);
     a->router_sums = pass_floats(p, 1, experts + 1);
 }
@@ -79,7 +96,7 @@ static void shared_scratch(const pass_t *p, scratch_t *s, bool backward)
 
 void experts_scratch(const pass_t *p, scratch_t *s, bool backward)
 {
-    const tr_router_t router = router_of(p);
+    const tr_model_config_t *config = &p->model->config;
     s->rows = pass_reals(p, rows_of(p), p->H);
     s->inner = pass_reals(p, rows_of(p), width_of(p));
     s->sum = pass_reals(p, p->T, p->H);
@@ -88,9 +105,9 @@ void experts_scratch(const pass_t *p, scratch_t *s, bool backward)
         s->dinner = pass_reals(p, rows_of(p), width_of(p));
         s->dexpert_gate_up = pass_reals(p, rows_of(p), 2 * width_of(p));
         s->dsum = pass_reals(p, p->T, p->H);
-        s->dweights = pass_floats(p, p->T, router.chosen);
-        s->dlogits = pass_floats(p, p->T, router.experts);
-        s->dlogits_real = pass_reals(p, p->T, router.experts);
+        s->dweights = pass_floats(p, p->T, config->experts_chosen);
+        s->dlogits = pass_floats(p, p->T, config->experts);
+        s->dlogits_real = pass_reals(p, p->T, config->experts);
     }
     if (shared_width_of(p) > 0) {
         shared_scratch(p, s, backward);
@@ -104,13 +121,15 @@ void experts_activate(const pass_t *p, size_t segment, const layer_activations_t
     tr_tensor_t x =
         pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, a->middle_rstd, a->middle);
     linear_forward(&linears[TR_WEIGHT_ROUTER], a->router_logits, x);
-    p->ops->route(p->queue, &a->routes, a->router_logits, router_of(p));
+    p->ops->route(p->queue, &a->routes, a->router_logits, router_of(p, segment));
     p->ops->gather_rows(p->queue, s->rows, x, a->routes.tokens);
     linear_forward_experts(&linears[TR_WEIGHT_EXPERT_GATE_UP], a->expert_gate_up, s->rows,
                            a->routes.starts);
     if (shared_width_of(p) > 0) {
         linear_forward(&linears[TR_WEIGHT_SHARED_GATE_UP], a->shared_gate_up, x);
-        linear_forward(&linears[TR_WEIGHT_SHARED_GATE], a->shared_gate, x);
+        if (has_gate(p, segment)) {
+            linear_forward(&linears[TR_WEIGHT_SHARED_GATE], a->shared_gate, x);
+        }
     }
 }
 
@@ -130,15 +149,20 @@ static void shared_backward(const pass_t *p, size_t segment, const layer_activat
 {
     const linear_t *linears = model_linears(p->model, segment);
     finish_shared(p, segment, a, s);
-    p->ops->gate_rows_gradient(p->queue, s->shared, s->dshared_gate, dstream, s->shared,
-                               a->shared_gate);
-    linear_backward(&linears[TR_WEIGHT_SHARED_DOWN], gradient, s->dshared_inner, s->shared,
+    if (has_gate(p, segment)) {
+        p->ops->gate_rows_gradient(p->queue, s->shared, s->dshared_gate, dstream, s->shared,
+                                   a->shared_gate);
+        dstream = s->shared;
+    }
+    linear_backward(&linears[TR_WEIGHT_SHARED_DOWN], gradient, s->dshared_inner, dstream,
                     s->shared_inner);
     p->ops->swiglu_gradient(p->queue, s->dshared_gate_up, s->dshared_inner, a->shared_gate_up);
     linear_backward(&linears[TR_WEIGHT_SHARED_GATE_UP], gradient, s->dsum, s->dshared_gate_up, x);
     p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
-    linear_backward(&linears[TR_WEIGHT_SHARED_GATE], gradient, s->dsum, s->dshared_gate, x);
-    p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
+    if (has_gate(p, segment)) {
+        linear_backward(&linears[TR_WEIGHT_SHARED_GATE], gradient, s->dsum, s->dshared_gate, x);
+        p->ops->add(p->queue, s->dnorm, s->dnorm, s->dsum);
+    }
 }
 
 /// The experts' outputs, in rows, from what they keep.
@@ -163,7 +187,9 @@ void experts_forward(const pass_t *p, size_t segment, const layer_activations_t 
     p->ops->combine(p->queue, s->sum, s->rows, a->routes.weights, a->routes.places);
     if (shared_width_of(p) > 0) {
         finish_shared(p, segment, a, s);
-        p->ops->gate_rows(p->queue, s->shared, s->shared, a->shared_gate);
+        if (has_gate(p, segment)) {
+            p->ops->gate_rows(p->queue, s->shared, s->shared, a->shared_gate);
+        }
         p->ops->add(p->queue, s->sum, s->sum, s->shared);
     }
     p->ops->add(p->queue, output, a->middle, s->sum);
@@ -175,7 +201,7 @@ static void router_backward(const pass_t *p, size_t segment, const layer_activat
                             const scratch_t *s)
 {
     p->ops->route_gradient(p->queue, s->dlogits, s->dweights, p->pull, a->router_logits, &a->routes,
-                           router_of(p));
+                           router_of(p, segment));
     p->ops->cast(p->queue, s->dlogits_real, s->dlogits);
     linear_backward(&model_linears(p->model, segment)[TR_WEIGHT_ROUTER], gradient, dx,
                     s->dlogits_real, x);

@@ -114,6 +114,27 @@ static tr_status read_architecture(tr_model_config_t *config, const source_t *so
     return check_labels(source);
 }
 
+/// Each head has keys of its own, and values that fit into their place.
+static tr_status finish_latents(tr_model_config_t *config, const source_t *source)
+{
+    const tr_latent_t *latent = &config->latent;
+    if (latent->key == 0) {
+        return TR_OK;
+    }
+    config->head_dim = latent->plain + latent->rotated; // transformers' head_dim is another
+    if (config->key_value_heads != config->heads) {
+        return config_unsupported(source, "num_key_value_heads", "num_attention_heads");
+    }
+    if (latent->rotated % 2 != 0) {
+        return config_unsupported(source, "qk_rope_head_dim", "an even number");
+    }
+    if (latent->value > config->head_dim) {
+        return config_unsupported(source, "v_head_dim",
+                                  "at most qk_nope_head_dim + qk_rope_head_dim");
+    }
+    return TR_OK;
+}
+
 /// Sizes that follow from others, and how sizes go together.
 static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
 {
@@ -139,6 +160,7 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     if (config->head_dim == 0) {
         config->head_dim = config->hidden / config->heads;
     }
+    TR_TRY(finish_latents(config, source));
     if (config->attention_scalar > 0.0) {
         config->attention_scale = 1.0 / sqrt(config->attention_scalar);
     }
@@ -155,6 +177,21 @@ static tr_status finish_sizes(tr_model_config_t *config, const source_t *source)
     return TR_OK;
 }
 
+static tr_status check_groups(const tr_model_config_t *config, const source_t *source)
+{
+    const size_t size = config->experts / config->router_groups;
+    if (config->experts % config->router_groups != 0 || size < 2) {
+        return config_refuse(source, TR_ERR_FORMAT, "n_group",
+                             "a divisor of the number of experts, with two or more in a group");
+    }
+    if (config->router_groups_chosen > config->router_groups ||
+        config->experts_chosen > config->router_groups_chosen * size) {
+        return config_refuse(source, TR_ERR_FORMAT, "topk_group",
+                             "at most n_group, with num_experts_per_tok experts or more");
+    }
+    return TR_OK;
+}
+
 static tr_status finish_experts(tr_model_config_t *config, const source_t *source)
 {
     if (config->expert_intermediate == 0) {
@@ -164,7 +201,10 @@ static tr_status finish_experts(tr_model_config_t *config, const source_t *sourc
         return config_refuse(source, TR_ERR_FORMAT, "num_experts_per_tok",
                              "at most the number of experts");
     }
-    return TR_OK;
+    if (config->shared_experts > 0) {
+        config->shared_intermediate = config->shared_experts * config->expert_intermediate;
+    }
+    return config->router_sigmoid ? check_groups(config, source) : TR_OK;
 }
 
 /// Which layers slide, recur, have no rotation or no experts, where no list says so, as
@@ -179,7 +219,8 @@ static tr_status finish_layers(tr_model_config_t *config, const source_t *source
         if (config->unrotated_every > 0 && (i + 1) % config->unrotated_every == 0) {
             config->unrotated.bits[i / 64] |= bit;
         }
-        if (config->sparse_every > 0 && (i + 1) % config->sparse_every != 0) {
+        if ((config->sparse_every > 0 && (i + 1) % config->sparse_every != 0) ||
+            i < config->dense_first) {
             config->dense.bits[i / 64] |= bit;
         }
         if (config->attention_every > 0 && (i + 1) % config->attention_every != 0) {

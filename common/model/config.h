@@ -58,6 +58,17 @@ typedef enum tr_activation {
     TR_ACTIVATION_GELU       ///< by erf
 } tr_activation_t;
 
+/// Attention with latents (DeepSeek-AI 2024, DeepSeek-V2): queries, and keys and values, are
+/// products of few numbers a token. A head of queries and keys has `rotated` elements, then
+/// `plain` ones; the rotated ones of keys are the same in all heads.
+typedef struct tr_latent {
+    size_t query;          ///< Lq = q_lora_rank; 0: queries are products of the token itself
+    size_t key;            ///< L = kv_lora_rank; 0: the model has no latents
+    size_t plain, rotated; ///< N and R = qk_nope_head_dim and qk_rope_head_dim
+    size_t value;          ///< V = v_head_dim, at most N + R
+    bool pairs;            ///< rope_interleave: as a file has the rotated ones
+} tr_latent_t;
+
 /// A truth value for each layer.
 typedef struct tr_layer_set {
     uint64_t bits[TR_MODEL_LAYER_LIMIT / 64];
@@ -118,6 +129,12 @@ typedef struct tr_model_config {
     size_t expert_intermediate;  ///< moe_intermediate_size; intermediate where there is no such key
     size_t shared_intermediate;  ///< shared_expert_intermediate_size; 0: no expert of all tokens
     bool router_normalized;      ///< norm_topk_prob: as of tr_router_t
+    bool router_sigmoid;         ///< as of tr_router_t, with
+    double router_scale;         ///< routed_scaling_factor,
+    size_t router_groups;        ///< n_group
+    size_t router_groups_chosen; ///< and topk_group
+    size_t shared_experts;       ///< n_shared_experts, of expert_intermediate each, as one
+    size_t dense_first;          ///< first_k_dense_replace: so many layers have an MLP
     tr_layer_set_t dense;        ///< layers with an MLP, by mlp_only_layers and
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
     bool router_logits;          ///< output_router_logits; carried along
@@ -126,8 +143,9 @@ typedef struct tr_model_config {
     size_t attention_every;      ///< full_attention_interval: of n layers the last alone attends,
                                  ///< where there is no list; 0: all do
     tr_delta_t delta;            ///< linear_num_key_heads, linear_num_value_heads and so on
-    bool attention_gate;         ///< each query head has a gate, of what it reads
-    double attention_dropout;    ///< not applied; nor are
+    tr_latent_t latent;
+    bool attention_gate;      ///< each query head has a gate, of what it reads
+    double attention_dropout; ///< not applied; nor are
     double hidden_dropout, embedding_dropout;
     bool tied_embeddings; ///< tie_word_embeddings; false when not given, for a scalar head, and
                           ///< where the file has a head that is not the embedding:

@@ -1,8 +1,10 @@
 /// The record about RoPE in config.json: its kind, the keys that this kind has, and what follows
 /// from them (transformers' modeling_rope_utils).
+#include <math.h>
 #include <string.h>
 
 #include "common/model/config_source.h"
+#include "common/model/rope.h"
 
 #define SCALING(name) offsetof(tr_model_config_t, rope_scaling.name)
 
@@ -209,7 +211,12 @@ tr_status config_finish_rope(tr_model_config_t *config, const source_t *source)
 {
     tr_rope_scaling_t *scaling = &config->rope_scaling;
     const double fraction = config->rotary_fraction > 0.0 ? config->rotary_fraction : 1.0;
-    config->rotary_dim = (size_t)((double)config->head_dim * fraction);
+    const bool latents = config->latent.key > 0;
+    config->rotary_dim =
+        latents ? config->latent.rotated : (size_t)((double)config->head_dim * fraction);
+    if (latents && fraction != 1.0) {
+        return config_unsupported(source, "partial_rotary_factor", "none beside qk_rope_head_dim");
+    }
     if (config->rotary_dim % 2 != 0 || config->rotary_dim == 0) {
         return tr_fail(source->err, TR_ERR_UNSUPPORTED,
                        "%s: partial_rotary_factor: expected an even number of rotated elements, "
@@ -236,6 +243,10 @@ tr_status config_finish_rope(tr_model_config_t *config, const source_t *source)
     }
     if (scaling->kind == TR_ROPE_YARN && scaling->factor == 0.0) {
         scaling->factor = (double)config->max_positions / scaling->original_positions;
+    }
+    if (latents && scaling->kind == TR_ROPE_YARN && scaling->mscale_all_dim > 0.0) {
+        const double scale = rope_yarn_scale(scaling->factor, scaling->mscale_all_dim);
+        config->attention_scale = scale * scale / sqrt((double)config->head_dim);
     }
     return TR_OK;
 }

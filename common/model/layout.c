@@ -32,6 +32,13 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_STATE_GATES: return 2 * config->delta.value_heads;
     case FAMILY_READ_HEAD: return config->delta.value_dim;
     case FAMILY_READ_HEADS: return config->delta.value_heads;
+    case FAMILY_QUERY_LATENT: return config->latent.query;
+    case FAMILY_DIRECT_QUERIES:
+        return config->latent.query > 0 ? 0 : config->heads * config->head_dim;
+    case FAMILY_KEY_LATENT: return config->latent.key;
+    case FAMILY_ROTATED_KEY_LATENT: return config->latent.rotated + config->latent.key;
+    case FAMILY_KEYS_VALUES: return config->heads * (config->latent.plain + config->latent.value);
+    case FAMILY_VALUES: return config->heads * config->latent.value;
     case FAMILY_VOCABULARY: return config->vocabulary;
     case FAMILY_POSITIONS: return config->max_positions;
     default: return 1; // FAMILY_VECTOR, FAMILY_LIST, FAMILY_ONE
@@ -40,11 +47,19 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
 
 /// Rows that each part of a tensor of so many rows has of a head, where it is stored head by head.
 static void set_pieces(size_t pieces[TR_PIECES], const tr_model_config_t *config,
-                       family_extent_t extent)
+                       const family_tensor_t *tensor)
 {
+    const family_extent_t extent = tensor->rows == FAMILY_VECTOR || tensor->rows == FAMILY_LIST
+                                       ? tensor->columns
+                                       : tensor->rows;
+    const tr_latent_t *latent = &config->latent;
     const tr_delta_t *d = &config->delta;
     const size_t group = d->key_heads > 0 ? d->value_heads / d->key_heads : 0;
-    if (extent == FAMILY_QKV) {
+    if (tensor->form == TR_FORM_ROTATED_LAST) {
+        pieces[0] = extent == FAMILY_ROTATED_KEY_LATENT ? latent->key : latent->plain;
+        pieces[1] = latent->rotated;
+        pieces[2] = latent->pairs;
+    } else if (extent == FAMILY_QKV) {
         pieces[0] = pieces[1] = pieces[2] = config->head_dim;
     } else if (extent == FAMILY_CHANNELS_READ) {
         pieces[0] = pieces[1] = d->key_dim;
@@ -87,7 +102,8 @@ static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_
     case TR_WEIGHT_GATE_UP_BIAS:
     case TR_WEIGHT_DOWN_BIAS: return config->mlp_bias;
     case TR_WEIGHT_QUERY_NORM:
-    case TR_WEIGHT_KEY_NORM: return !recurs && config->qk_norm != TR_QK_NORM_NONE;
+    case TR_WEIGHT_KEY_NORM:
+        return !recurs && (config->qk_norm != TR_QK_NORM_NONE || config->latent.key > 0);
     default: return true;
     }
 }
@@ -136,7 +152,9 @@ static void name_of(char *to, size_t size, const family_tensor_t *tensor, size_t
 static void append(tr_layout_t *layout, const tr_model_config_t *config,
                    const family_tensor_t *tensor, size_t segment, size_t expert)
 {
-    if (!is_there(config, segment, tensor->kind)) {
+    // A width of 0 is a part that the config leaves out.
+    if (!is_there(config, segment, tensor->kind) || extent_of(config, tensor->rows) == 0 ||
+        extent_of(config, tensor->columns) == 0) {
         return;
     }
     tr_weight_t *weight = weight_at(layout, segment, tensor->kind);
@@ -150,7 +168,7 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
                       : tensor->columns == FAMILY_TAPS                 ? 3
                                                                        : 2;
     parameter->form = tensor->form;
-    set_pieces(parameter->pieces, config, parameter->rank == 1 ? tensor->columns : tensor->rows);
+    set_pieces(parameter->pieces, config, tensor);
     // The offset never changes; the place depends on what is trained (tr_layout_select).
     parameter->offset = layout->total;
     layout->total += parameter->rows * parameter->columns;
@@ -281,6 +299,16 @@ static size_t row_by_head(const size_t *pieces, size_t rows, size_t row)
     return row / pieces[part] * head + before + row % pieces[part];
 }
 
+/// The same of one whose heads have their rotated rows last in the file, and maybe those of a pair
+/// side by side.
+static size_t row_rotated_last(const size_t *pieces, size_t row)
+{
+    const size_t plain = pieces[0], rotated = pieces[1], half = rotated / 2;
+    const size_t head = plain + rotated, at = row % head;
+    const size_t paired = at < half ? 2 * at : 2 * (at - half) + 1;
+    return row - at + (at >= rotated ? at - rotated : plain + (pieces[2] != 0 ? paired : at));
+}
+
 size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
 {
     const size_t rows = parameter->rank == 1 ? parameter->columns : parameter->rows;
@@ -289,6 +317,7 @@ size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
     switch (parameter->form) {
     case TR_FORM_TRANSPOSED: return column * rows + row;
     case TR_FORM_BY_HEAD: return row_by_head(parameter->pieces, rows, row) * width + column;
+    case TR_FORM_ROTATED_LAST: return row_rotated_last(parameter->pieces, row) * width + column;
     default: return i;
     }
 }

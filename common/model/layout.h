@@ -20,8 +20,8 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_POST_NORM,      ///< [H] before the MLP
     TR_WEIGHT_ATTENTION_NORM, ///< [H] of what attention adds to the residual stream
     TR_WEIGHT_MLP_NORM,       ///< [H] of what the MLP adds
-    TR_WEIGHT_QUERY_NORM,     ///< [D] of each head, or [Hq*D]
-    TR_WEIGHT_KEY_NORM,       ///< [D], or [Hk*D]
+    TR_WEIGHT_QUERY_NORM,     ///< [D] of each head, or [Hq*D]; of latents, [their width]
+    TR_WEIGHT_KEY_NORM,       ///< [D], or [Hk*D]; likewise
     TR_WEIGHT_FINAL_NORM,     ///< [H]
     TR_WEIGHT_QKV_BIAS,       ///< each bias [rows of its matrix]
     TR_WEIGHT_OUTPUT_BIAS,
@@ -45,15 +45,19 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_SHARED_GATE,    ///< [1, H] and of its own gate
     TR_WEIGHT_DELTA_IN,       ///< [C + Hv*V + 2Hv, H] channels, gates of the output, of the state
     TR_WEIGHT_DELTA_OUT,      ///< [H, Hv*V] from its heads back to the residual stream
-    TR_WEIGHT_HEAD,           ///< [V, H] of a language model that is not tied
+    TR_WEIGHT_LATENT_IN, ///< [(Lq or Hq*D) + R + L, H] latents (tr_latent_t), of queries maybe,
+    TR_WEIGHT_QUERY_UP,  ///< [Hq*D, Lq] queries,
+    TR_WEIGHT_KEY_UP,    ///< [Hq*(N+V), L] and keys and values of them
+    TR_WEIGHT_HEAD,      ///< [V, H] of a language model that is not tied
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
 /// How the elements of a tensor stand in a file.
 typedef enum tr_form {
-    TR_FORM_PLAIN,      ///< as in the parameter
-    TR_FORM_TRANSPOSED, ///< a matrix [columns, rows]
-    TR_FORM_BY_HEAD     ///< rows of each part (queries, keys, ...) of the first head, of the second
+    TR_FORM_PLAIN,        ///< as in the parameter
+    TR_FORM_TRANSPOSED,   ///< a matrix [columns, rows]
+    TR_FORM_ROTATED_LAST, ///< rows of a head that are rotated stand after its others, maybe in pairs
+    TR_FORM_BY_HEAD ///< rows of each part (queries, keys, ...) of the first head, of the second
 } tr_form_t;
 
 /// A matrix, or the vector of a norm or a bias, as operators read it: one parameter, or several
@@ -79,7 +83,9 @@ typedef struct tr_parameter {
     size_t rank; ///< 1: a vector; 2; 3: a convolution's, stored as [rows, 1, columns]
     bool spared; ///< by weight decay: norms and biases
     tr_form_t form;
-    size_t pieces[TR_PIECES]; ///< of TR_FORM_BY_HEAD: rows that each part has of a head; 0: no part
+    size_t
+        pieces[TR_PIECES]; ///< of TR_FORM_BY_HEAD: rows that each part has of a head; 0: no part;
+                           ///< of TR_FORM_ROTATED_LAST: the others, the rotated, 1 for pairs
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
     size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;

@@ -104,6 +104,20 @@ static tr_status allocate_packed(tr_model_t *model, tr_error_t *err)
     return TR_OK;
 }
 
+/// Of zeros; who loads weights writes them.
+static tr_status allocate_router_bias(tr_model_t *model, tr_error_t *err)
+{
+    const size_t layers = model->config.layers, experts = model->config.experts;
+    if (!model->config.router_sigmoid) {
+        return TR_OK;
+    }
+    TR_TRY(ops_of(model)->buffer_new(model->backend, &model->router_buffer,
+                                     layers * experts * sizeof(float), err));
+    model->router_bias = (tr_tensor_t){model->router_buffer, 0, TR_F32, layers, experts};
+    model->router_biases = tr_calloc(layers * experts, sizeof(float));
+    return TR_OK;
+}
+
 /// Everything on the device: parameters in the form that the model's use asks for, the table of
 /// rotations, and for decoding on a CPU the packed weights.
 static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_error_t *err)
@@ -124,6 +138,7 @@ static tr_status allocate(tr_model_t *model, tr_collective_t *collective, tr_err
         (tr_tensor_t){model->rope_buffer, 0, TR_F32, config->max_positions, rope_dim(config)};
     model->local_rope = model->rope;
     model->local_rope.offset = (tables - 1) * rope;
+    TR_TRY(allocate_router_bias(model, err));
     // A GPU has no pack: its products read weights as they are stored.
     return model->use == TR_MODEL_DECODES && ops->pack != NULL ? allocate_packed(model, err)
                                                                : TR_OK;
@@ -165,11 +180,13 @@ void tr_model_destroy(tr_model_t **self)
     }
     // Buffers before the queue that reads and writes them.
     ops_of(model)->buffer_destroy(&model->rope_buffer);
+    ops_of(model)->buffer_destroy(&model->router_buffer);
     ops_of(model)->buffer_destroy(&model->packed);
     parameters_release(&model->parameters);
     ops_of(model)->queue_destroy(&model->queue);
     tr_layout_release(&model->layout);
     free(model->linears);
+    free(model->router_biases);
     free(model);
     *self = NULL;
 }

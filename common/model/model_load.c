@@ -143,6 +143,39 @@ static const char *shared_name(char to[80], const tr_safetensors_t *file,
     return tr_safetensors_find(file, to) != NULL ? to : NULL;
 }
 
+/// The name of the layer's router's bias in this file.
+static const char *router_bias_name(char to[80], const tr_safetensors_t *file,
+                                    const family_t *family, size_t layer)
+{
+    family_router_bias(to, family, layer);
+    const char *base = base_name(to);
+    return tr_safetensors_find(file, to) == NULL && tr_safetensors_find(file, base) != NULL ? base
+                                                                                            : to;
+}
+
+/// Whether the layer's router has one.
+static bool has_router_bias(const tr_model_config_t *config, size_t layer)
+{
+    return config->router_sigmoid && !tr_layer_set_has(&config->dense, layer);
+}
+
+/// biases: [layers, E], or NULL: it is only checked whether they are there.
+static tr_status read_router_biases(float *biases, const tr_safetensors_t *file,
+                                    const tr_model_config_t *config, tr_error_t *err)
+{
+    char room[80];
+    const size_t experts = config->experts;
+    for (size_t i = 0; i < config->layers; i++) {
+        if (has_router_bias(config, i)) {
+            const char *name = router_bias_name(room, file, family_at(config->family), i);
+            TR_TRY(biases == NULL
+                       ? tr_safetensors_check(file, name, 0, experts, err)
+                       : tr_safetensors_read(file, name, biases + i * experts, 0, experts, err));
+        }
+    }
+    return TR_OK;
+}
+
 /// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
 /// tied or a scalar head stands, old rotary tables, what is beside a text model.
 static bool is_unread(const family_t *family, const char *name)
@@ -163,9 +196,10 @@ static bool is_unread(const family_t *family, const char *name)
 }
 
 /// A part that would be left out in silence (a bias, say) makes another model: the first is named.
-static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *family,
+static tr_status refuse_unknown(const tr_layout_t *layout, const tr_model_config_t *config,
                                 const tr_safetensors_t *file, tr_error_t *err)
 {
+    const family_t *family = family_at(config->family);
     const size_t count = tr_safetensors_count(file);
     tr_status status = TR_OK;
     bool *known = tr_calloc(count + 1, sizeof *known);
@@ -176,6 +210,16 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const family_t *famil
         const char *name = shared_name(shared, file, parameter);
         const tr_safetensors_info_t *info =
             tr_safetensors_find(file, name != NULL ? name : stored_name(file, parameter));
+        if (info != NULL) {
+            known[info - tr_safetensors_at(file, 0)] = true;
+        }
+    }
+    for (size_t i = 0; i < config->layers; i++) {
+        char room[80];
+        const tr_safetensors_info_t *info =
+            has_router_bias(config, i)
+                ? tr_safetensors_find(file, router_bias_name(room, file, family, i))
+                : NULL;
         if (info != NULL) {
             known[info - tr_safetensors_at(file, 0)] = true;
         }
@@ -253,7 +297,8 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
     warn(&stored, directory, true);
     tr_layout_init(&layout, config);
     TR_TRY_GOTO(family_open_weights(&file, family_at(config->family), directory, err), done);
-    TR_TRY_GOTO(refuse_unknown(&layout, family_at(config->family), file, err), done);
+    TR_TRY_GOTO(refuse_unknown(&layout, config, file, err), done);
+    TR_TRY_GOTO(read_router_biases(NULL, file, config, err), done);
     for (size_t i = 0; i < layout.count; i++) {
         const tr_parameter_t *p = &layout.parameters[i];
         // a score head that the file lacks is drawn
@@ -315,7 +360,11 @@ tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed,
     TR_TRY(tr_model_config_load(&stored, directory, err));
     warn(&stored, directory, model_learns(model));
     TR_TRY_GOTO(family_open_weights(&file, family_at(model->config.family), directory, err), done);
-    TR_TRY_GOTO(refuse_unknown(&model->layout, family_at(model->config.family), file, err), done);
+    TR_TRY_GOTO(refuse_unknown(&model->layout, &model->config, file, err), done);
+    if (model->router_biases != NULL) {
+        TR_TRY_GOTO(read_router_biases(model->router_biases, file, &model->config, err), done);
+        model->backend->ops->write(model->queue, model->router_bias, model->router_biases);
+    }
     TR_TRY_GOTO(read_parameters(model, file, !stored.scalar_head, seed, err), done);
 done:
     tr_safetensors_close(&file);

@@ -18,8 +18,11 @@ struct tr_model {
     const linear_t *head; ///< of those
     tr_buffer_t *packed;  ///< of all linears that are packed; NULL: none is
     tr_buffer_t *rope_buffer;
-    tr_tensor_t rope;            ///< [max_positions, rotary_dim]
-    tr_tensor_t local_rope;      ///< the same of sliding layers
+    tr_tensor_t rope;       ///< [max_positions, rotary_dim]
+    tr_tensor_t local_rope; ///< the same of sliding layers
+    tr_buffer_t *router_buffer;
+    tr_tensor_t router_bias;     ///< f32 [layers, E] of tr_router_t, where routers have it
+    float *router_biases;        ///< the same here, as it is saved; NULL: they have none
     tr_device_memory_t imported; ///< where passes read, if `imports`: memory of another process
     bool imports;
 };

@@ -162,6 +162,9 @@ scratch_t pass_scratch(const pass_t *p, bool backward)
     if (pass_has_layer(p, TR_WEIGHT_DELTA_IN)) {
         delta_scratch(p, &s.delta, backward);
     }
+    if (has_latents(p)) {
+        latent_scratch(p, &s.latent, backward);
+    }
     if (pass_has_layer(p, TR_WEIGHT_ROUTER)) {
         experts_scratch(p, &s, backward);
     }

@@ -1,5 +1,5 @@
 /// A pass over the layers of a model, for the files that share it: transformer.c says which layers
-/// in which order, block_attention.c or block_delta.c and block_mlp.c or block_experts.c are the
+/// in which order, block_attention.c, block_latent.c or block_delta.c and block_mlp.c or block_experts.c are the
 /// two halves of a layer, and pass.c is what both halves do.
 #ifndef TR_MODEL_PASS_H
 #define TR_MODEL_PASS_H
@@ -43,7 +43,8 @@ typedef struct layer_activations {
     tr_tensor_t raw;   ///< [T, (Hq+2Hk)*D] before the norms of queries and keys; qkv without them
     tr_tensor_t qk_rstd[2]; ///< [T, groups] of these norms
     tr_tensor_t qkv;        ///< [T, (Hq+2Hk)*D] after rotation
-    tr_tensor_t product;    ///< [T, (2Hq+2Hk)*D] with a gate after each query; raw without gates
+    tr_tensor_t product;    ///< [T, (2Hq+2Hk)*D] with a gate after each query; raw without gates;
+                            ///< of latent attention [T, P]: TR_WEIGHT_LATENT_IN's
     tr_tensor_t attention;  ///< [T, Hq*D]
     tr_tensor_t lse;        ///< [T, Hq]
     tr_kv_t kv;
@@ -86,12 +87,24 @@ typedef struct delta_scratch {
     tr_tensor_t dmixed, dqkv, dgates, dread, unused;
 } delta_scratch_t;
 
+/// What all layers with latent attention share (tr_latent_t); the backward pass alone has the last
+/// lines.
+typedef struct latent_scratch {
+    tr_tensor_t latents;    ///< [T, P] the product with its latents normed
+    tr_tensor_t query, key; ///< [T, Lq], [T, L] these
+    tr_tensor_t queries;    ///< [T, Hq*D] of latents
+    tr_tensor_t rows;       ///< [T, Hq*(N+V)] keys and values
+    tr_tensor_t read;       ///< [T, Hq*V] what the heads read
+    tr_tensor_t dproduct;   ///< [T, P]
+} latent_scratch_t;
+
 /// What all layers share. The backward pass has all of it, the forward pass the first lines of
 /// either half.
 typedef struct scratch {
     tr_tensor_t norm, mlp; ///< [T, H], [T, F]
     tr_tensor_t gated;     ///< [T, Hq*D] where attention has gates
     delta_scratch_t delta; ///< where the model has such layers
+    latent_scratch_t latent;
     tr_tensor_t dnorm, dmlp;
     tr_tensor_t dgate_up;   ///< [T, U]
     tr_tensor_t dattention; ///< [T, Hq*D]
@@ -163,6 +176,19 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
                         const scratch_t *s);
 /// Keys and values of a batch of whole sequences: pages that the batch numbered itself.
 tr_kv_t attention_fresh_kv(const pass_t *p);
+
+/// How the heads of a layer attend.
+tr_heads_t attention_heads(const pass_t *p, size_t segment);
+
+// The same of a model whose queries, keys and values are made of latents (has_latents).
+
+bool has_latents(const pass_t *p);
+void latent_tensors(const pass_t *p, layer_activations_t *a);
+void latent_scratch(const pass_t *p, latent_scratch_t *s, bool backward);
+void latent_forward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                    const scratch_t *s);
+void latent_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
+                     tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s);
 
 // Attention's counterpart in a layer with a gated delta net (delta_recurs).
 

@@ -62,7 +62,7 @@ static void scale_yarn(float *frequency, size_t pairs, const tr_model_config_t *
     }
 }
 
-static double yarn_scale(double factor, double mscale)
+double rope_yarn_scale(double factor, double mscale)
 {
     return factor <= 1.0 ? 1.0 : 0.1 * mscale * tr_real_log(factor) + 1.0;
 }
@@ -82,9 +82,9 @@ static float attention_factor(const tr_rope_scaling_t *s)
                    : (float)sqrt(1.0 + tr_real_log(s->factor) / tr_real_log(s->original_positions));
     }
     return s->mscale > 0.0 && s->mscale_all_dim > 0.0
-               ? (float)(yarn_scale(s->factor, s->mscale) /
-                         yarn_scale(s->factor, s->mscale_all_dim))
-               : (float)yarn_scale(s->factor, 1.0);
+               ? (float)(rope_yarn_scale(s->factor, s->mscale) /
+                         rope_yarn_scale(s->factor, s->mscale_all_dim))
+               : (float)rope_yarn_scale(s->factor, 1.0);
 }
 
 /// frequency: [rotary_dim / 2], written.

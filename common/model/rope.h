@@ -9,6 +9,9 @@
 /// local: of the layers that rotate plainly, by rope_local_theta.
 void rope_table(float *table, const tr_model_config_t *config, bool local);
 
+/// What yarn multiplies cos and sin by, of a factor of positions.
+double rope_yarn_scale(double factor, double mscale);
+
 /// Elements of a head that are rotated.
 static inline size_t rope_dim(const tr_model_config_t *config)
 {

@@ -7,6 +7,7 @@
 #include "common/base/real.h"
 #include "common/hf/directory.h"
 #include "common/hf/safetensors.h"
+#include "common/model/families/family.h"
 #include "common/model/trainer_private.h"
 
 enum { BLOCK = 1 << 20 }; // elements read or restored at a time
@@ -328,6 +329,28 @@ static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const st
     };
 }
 
+/// Routers' biases as tensors of the file, in F32 whatever the weights are in, from entries on;
+/// names: room for one of each. Returns how many there are.
+static size_t router_entries(tr_safetensors_entry_t *entries, char (*names)[80],
+                             const tr_model_t *model)
+{
+    const tr_model_config_t *config = &model->config;
+    size_t count = 0;
+    for (size_t i = 0; model->router_biases != NULL && i < config->layers; i++) {
+        if (!tr_layer_set_has(&config->dense, i)) {
+            family_router_bias(names[count], family_at(config->family), i);
+            entries[count] = (tr_safetensors_entry_t){names[count],
+                                                      TR_F32,
+                                                      1,
+                                                      {config->experts},
+                                                      model->router_biases + i * config->experts,
+                                                      NULL};
+            count++;
+        }
+    }
+    return count;
+}
+
 /// On rank 0. trainer: of a model that its ranks hold together, else NULL. optimizer: whose state
 /// goes with the model, or NULL.
 static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
@@ -347,7 +370,9 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
     }
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     arranged_t arranged = {0};
-    tr_safetensors_entry_t *entries = tr_calloc(layout->count, sizeof *entries);
+    const size_t room = layout->count + model->config.layers;
+    tr_safetensors_entry_t *entries = tr_calloc(room, sizeof *entries);
+    char(*names)[80] = tr_calloc(model->config.layers, sizeof *names);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
         // Sources are asked for blocks while the file is written, so these records live until then.
@@ -374,7 +399,8 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
                                             {"step", TR_I64, 1, {1}, &steps, NULL}};
     const tr_hf_model_t files = {.config = config,
                                  .entries = entries,
-                                 .count = layout->count,
+                                 .count = layout->count +
+                                          router_entries(entries + layout->count, names, model),
                                  .state = state,
                                  .state_count = optimizer != NULL ? 3 : 0,
                                  .source = options->source,
@@ -382,6 +408,7 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
                                  .generation = generation};
     tr_status status = tr_hf_save(directory, &files, err);
     free(entries);
+    free(names);
     free(stored);
     free(arranged.values);
     free(config);

@@ -1,8 +1,8 @@
 /// The forward and the backward pass, layer by layer, on a ragged batch of T tokens: the page that
 /// reads like the paper (Touvron et al. 2023). Weights come from the layout by their kind; how each
 /// is stored is linear.c's and parameters.c's business, and what operators compute is in
-/// common/tensor/backend.h. The halves of a layer (pass.h) are in block_attention.c or
-/// block_delta.c and block_mlp.c or block_experts.c, heads in response.c.
+/// common/tensor/backend.h. The halves of a layer (pass.h) are in block_attention.c,
+/// block_latent.c or block_delta.c and block_mlp.c or block_experts.c, heads in response.c.
 #include <stdlib.h>
 
 #include "common/model/pass.h"
@@ -49,7 +49,7 @@ static layer_activations_t layer_tensors(const pass_t *p, size_t segment)
         delta_tensors(p, &a);
     }
     if (segment == 0 || !delta_recurs(p, segment)) {
-        attention_tensors(p, &a);
+        (has_latents(p) ? latent_tensors : attention_tensors)(p, &a);
     }
     if (segment == 0 ? p->F > 0 : !has_experts(p, segment)) {
         mlp_tensors(p, &a);
@@ -63,7 +63,9 @@ static layer_activations_t layer_tensors(const pass_t *p, size_t segment)
 static void first_half(const pass_t *p, size_t segment, const layer_activations_t *a,
                        const scratch_t *s)
 {
-    (delta_recurs(p, segment) ? delta_forward : attention_forward)(p, segment, a, s);
+    (delta_recurs(p, segment) ? delta_forward
+     : has_latents(p)         ? latent_forward
+                              : attention_forward)(p, segment, a, s);
 }
 
 static void second_half(const pass_t *p, size_t segment, const layer_activations_t *a,
@@ -196,7 +198,9 @@ typedef void half_backward_fn(const pass_t *p, size_t segment, const layer_activ
 static void layer_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
                            tr_tensor_t dstream, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    half_backward_fn *const first = delta_recurs(p, segment) ? delta_backward : attention_backward;
+    half_backward_fn *const first = delta_recurs(p, segment) ? delta_backward
+                                    : has_latents(p)         ? latent_backward
+                                                             : attention_backward;
     half_backward_fn *const mlp = has_experts(p, segment) ? experts_backward : mlp_backward;
     if (!p->model->config.parallel_residual) {
         mlp(p, segment, a, dstream, dstream, gradient, s);

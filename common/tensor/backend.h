@@ -159,6 +159,14 @@ typedef struct tr_router {
     /// Weights are the softmax over the chosen experts' logits, and their sum is 1; else over all
     /// logits.
     bool normalized;
+    /// Scores are sigmoids (DeepSeek-AI 2024, DeepSeek-V3), and weights those of the chosen, with
+    /// `normalized` divided by their sum, times `scale`. Chosen are the greatest sums of score and
+    /// bias, of the `groups_chosen` groups of experts whose two greatest add up to most.
+    bool sigmoid;
+    float scale;
+    size_t groups;        ///< of E / groups experts, two or more, side by side; at most 64
+    size_t groups_chosen; ///< with C experts or more
+    tr_tensor_t bias;     ///< f32 [E]
 } tr_router_t;
 
 /// What a router chose for T tokens, and where their rows are. Experts read and write R = T*C rows,
@@ -379,6 +387,9 @@ typedef struct tr_ops {
     /// other columns stay.
     void (*copy_pieces)(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tensor_t x,
                         tr_pieces_t from, size_t count);
+    /// Columns first.. of each row of y become the sum of `count` pieces of x's, in their order.
+    void (*sum_pieces)(tr_queue_t *queue, tr_tensor_t y, size_t first, tr_tensor_t x,
+                       tr_pieces_t from, size_t count);
     /// y: [T, N] = x f(g), g the pieces `from` of gates: [T, W], N elements together. y may be x.
     void (*gate)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t gates,
                  tr_pieces_t from, tr_gate_t f);
@@ -437,8 +448,8 @@ typedef struct tr_ops {
 
     // Mixtures of experts (Shazeer et al. 2017). A row's bits are those of its token and its expert
     // alone; what is added up for a token is added in the order of its experts.
-    /// routes, written: for each row of logits: f32 [T, E] the C greatest, on a tie the lower
-    /// expert (NaN is the least), and the order of rows.
+    /// routes, written: for each row of logits: f32 [T, E] the C greatest, or those of tr_router_t,
+    /// on a tie the lower expert (NaN is the least), and the order of rows.
     void (*route)(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
                   tr_router_t router);
     /// dlogits: f32 [T, E], written, from dweights: f32 [T, C]. pull: f32 [E], the gradient of each
@@ -534,7 +545,7 @@ typedef struct tr_ops {
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
-    X(copy_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)  \
+    X(copy_pieces) X(sum_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)  \
     X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
     X(route_gradient) X(router_facts) X(expert_matmul) X(expert_input_gradient)                    \
     X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \

@@ -28,6 +28,7 @@ YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_posit
 LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.2, 1.7], long_factor=[2.0] * 3,
                 original_max_position_embeddings=320)
 GPT = dict(num_key_value_heads=None, head_dim=None)
+LATENT = dict(num_key_value_heads=4, head_dim=None, kv_lora_rank=11, qk_nope_head_dim=8, qk_rope_head_dim=6, v_head_dim=7)
 DELTA = dict(linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=5, linear_value_head_dim=7)
 
 # A family by name; a scalar head by "+".
@@ -92,6 +93,15 @@ MODELS = {
                                             qkv_bias=False)),
     "olmoe": ("olmoe", dict(head_dim=None, hidden_size=24, num_experts=9, num_experts_per_tok=4)),
     "mixtral_scalar": ("mixtral+", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=2)),
+    "deepseek_v3": ("deepseek_v3", dict(**LATENT, q_lora_rank=13, n_routed_experts=12, num_experts_per_tok=3, n_group=4,
+                                        topk_group=2, moe_intermediate_size=10, n_shared_experts=2, first_k_dense_replace=1,
+                                        routed_scaling_factor=1.7, rope_parameters={**YARN, "mscale": 0.8, "mscale_all_dim": 0.6})),
+    "deepseek_v3_plain": ("deepseek_v3", dict(**{**LATENT, "qk_nope_head_dim": 4, "v_head_dim": 10}, num_hidden_layers=1, q_lora_rank=None,
+                                              n_routed_experts=6, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=9,
+                                              first_k_dense_replace=0, norm_topk_prob=False, rope_interleave=False,
+                                              tie_word_embeddings=True)),
+    "deepseek_v3_scalar": ("deepseek_v3+", dict(**LATENT, num_hidden_layers=1, q_lora_rank=None, n_routed_experts=4, num_experts_per_tok=2,
+                                                n_group=2, topk_group=1, moe_intermediate_size=8, first_k_dense_replace=0)),
     "gpt2": ("gpt2", dict(**GPT, tie_word_embeddings=True, hidden_size=24, intermediate_size=None, n_inner=22)),
     "gpt2_exact": ("gpt2", dict(**GPT, intermediate_size=None, num_hidden_layers=1, hidden_size=30, num_attention_heads=3,
                                 activation_function="gelu", tie_word_embeddings=False)),
@@ -119,7 +129,7 @@ def make(name):
     scalar = family.endswith("+")
     auto = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
     sizes = {**SIZES, **options}
-    config = AutoConfig.for_model(family.rstrip("+"), **{key: value for key, value in sizes.items() if value is not None},
+    config = AutoConfig.for_model(family.rstrip("+"), **{key: value for key, value in sizes.items() if value is not None or key == "q_lora_rank"},
                                   **({"num_labels": 1, "pad_token_id": 0} if scalar else {"pad_token_id": None}))
     directory = save(name, auto, config, seed, torch.bfloat16)
     edit(directory)

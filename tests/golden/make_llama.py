@@ -57,6 +57,9 @@ def randomize(model, seed):
             parameter.data = 0.3 * noise
         else:
             parameter.data = noise * (1.5 / parameter.shape[-1] ** 0.5)
+    for name, buffer in sorted(model.named_buffers()):
+        if name.endswith("e_score_correction_bias"):
+            buffer.data = 0.2 * torch.randn(buffer.shape, generator=generator)
 
 
 def save(name, auto, config, seed, dtype=torch.float32, **options):

@@ -406,7 +406,7 @@ Test(cuda_rows, gradients_of_many_tokens_add_up_in_order)
 static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
 {
     const size_t count = s.k + 4, rows = s.t * s.k, width = s.n + 3;
-    const tr_router_t router = {count, s.k, s.n % 16 == 0};
+    const tr_router_t router = {.experts = count, .chosen = s.k, .normalized = s.n % 16 == 0};
     const tr_routes_t routes = {.experts = rig_indices(rig, s.t, s.k, ids(rig, rows, 1)),
                                 .weights = rig_zeros(rig, s.t, s.k),
                                 .starts = rig_indices(rig, 1, count + 1, ids(rig, count + 1, 1)),

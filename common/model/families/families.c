@@ -2,15 +2,17 @@
 #include "common/model/families/family.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "common/base/status.h"
 
 static const family_t *const FAMILIES[] = {
-    &family_llama,       &family_qwen2,   &family_qwen3,     &family_mistral, &family_ministral,
-    &family_gemma2,      &family_gemma3,  &family_phi3,      &family_smollm3, &family_olmo2,
-    &family_olmo3,       &family_granite, &family_qwen3_moe, &family_mixtral, &family_qwen2_moe,
-    &family_olmoe,       &family_gpt2,    &family_gpt_neox,  &family_qwen3_5, &family_qwen3_next,
-    &family_qwen3_5_moe,
+    &family_llama,       &family_qwen2,       &family_qwen3,     &family_mistral,
+    &family_ministral,   &family_gemma2,      &family_gemma3,    &family_phi3,
+    &family_smollm3,     &family_olmo2,       &family_olmo3,     &family_granite,
+    &family_qwen3_moe,   &family_mixtral,     &family_qwen2_moe, &family_olmoe,
+    &family_gpt2,        &family_gpt_neox,    &family_qwen3_5,   &family_qwen3_next,
+    &family_qwen3_5_moe, &family_deepseek_v3,
 };
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
@@ -58,4 +60,9 @@ const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind)
         }
     }
     TR_ASSERT(false, "'%s' has no tensor of kind %d", family->model_type, (int)kind);
+}
+
+void family_router_bias(char to[80], const family_t *family, size_t layer)
+{
+    snprintf(to, 80, "%s%zu%s", family->router_bias[0], layer, family->router_bias[1]);
 }

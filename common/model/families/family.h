@@ -153,14 +153,20 @@ typedef enum family_extent {
     FAMILY_EXPERTS,
     FAMILY_EXPERT_INTERMEDIATE,
     FAMILY_SHARED_INTERMEDIATE,
-    FAMILY_GATED_QUERIES, ///< twice the queries: each head's gate follows it
-    FAMILY_CHANNELS,      ///< of a gated delta net (tr_delta_t): queries, keys and values,
-    FAMILY_TAPS,          ///< of columns: of their convolution, stored as [rows, 1, columns]
-    FAMILY_READ,          ///< value_heads * value_dim
-    FAMILY_CHANNELS_READ, ///< channels, and gates of what is read, in one tensor
-    FAMILY_STATE_GATES,   ///< two of each value head, in one tensor
-    FAMILY_READ_HEAD,     ///< value_dim
-    FAMILY_READ_HEADS,    ///< value_heads
+    FAMILY_GATED_QUERIES,      ///< twice the queries: each head's gate follows it
+    FAMILY_CHANNELS,           ///< of a gated delta net (tr_delta_t): queries, keys and values,
+    FAMILY_TAPS,               ///< of columns: of their convolution, stored as [rows, 1, columns]
+    FAMILY_READ,               ///< value_heads * value_dim
+    FAMILY_CHANNELS_READ,      ///< channels, and gates of what is read, in one tensor
+    FAMILY_STATE_GATES,        ///< two of each value head, in one tensor
+    FAMILY_READ_HEAD,          ///< value_dim
+    FAMILY_READ_HEADS,         ///< value_heads
+    FAMILY_QUERY_LATENT,       ///< of latent attention (tr_latent_t): Lq, or 0,
+    FAMILY_DIRECT_QUERIES,     ///< queries where Lq is 0, else 0,
+    FAMILY_KEY_LATENT,         ///< L,
+    FAMILY_ROTATED_KEY_LATENT, ///< R + L,
+    FAMILY_KEYS_VALUES,        ///< heads * (N + V)
+    FAMILY_VALUES,             ///< and heads * V
     FAMILY_VOCABULARY,
     FAMILY_POSITIONS
 } family_extent_t;
@@ -249,6 +255,9 @@ typedef struct family {
     /// How names end of tensors that a file may hold and no model reads.
     const char *unread[FAMILY_ENDS];
     const char *beside[FAMILY_ENDS]; ///< how names of other such tensors begin
+    /// What stands in the name of a layer's router's bias (tr_router_t) before and after the number of
+    /// the layer: no parameter, but carried along; NULL: none has one.
+    const char *router_bias[2];
     const family_wrapped_t *wrapped; ///< NULL: it is not published within another model
 } family_t;
 
@@ -267,12 +276,15 @@ tr_status family_open_weights(tr_safetensors_t **file, const family_t *family,
 /// The name of the only tensor of a kind.
 const char *family_tensor_name(const family_t *family, tr_weight_kind_t kind);
 
+/// The name of the bias of a layer's router, of a family that has it.
+void family_router_bias(char to[80], const family_t *family, size_t layer);
+
 /// Llama's, which many others have too.
 extern const family_tensors_t family_llama_tensors;
 
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
     family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
-    family_gpt_neox, family_qwen3_5, family_qwen3_next, family_qwen3_5_moe;
+    family_gpt_neox, family_qwen3_5, family_qwen3_next, family_qwen3_5_moe, family_deepseek_v3;
 
 #endif

@@ -29,7 +29,8 @@ typedef struct routing {
     float *dlogits;        // [T, E]
     const float *dweights; // [T, C]
     const float *pull;     // [E] or NULL
-    float *scratch;        // [threads, E]
+    const float *bias;     // [E] of sigmoids
+    float *scratch;        // [threads, 3 E]
 } routing_t;
 
 static routing_t routing_of(tr_queue_t *queue, tr_tensor_t logits, const tr_routes_t *routes,
@@ -44,14 +45,22 @@ static routing_t routing_of(tr_queue_t *queue, tr_tensor_t logits, const tr_rout
     TR_ASSERT_COUNT(routes->starts, router.experts + 1);
     TR_ASSERT(router.chosen >= 1 && router.chosen <= router.experts, "%zu of %zu experts",
               router.chosen, router.experts);
+    if (router.sigmoid) {
+        TR_ASSERT_COUNT(router.bias, router.experts);
+        TR_ASSERT(router.groups >= 1 && router.experts % router.groups == 0 &&
+                      router.groups_chosen <= router.groups,
+                  "%zu of %zu groups of %zu experts", router.groups_chosen, router.groups,
+                  router.experts);
+    }
     return (routing_t){
         .backend = queue->backend,
         .router = router,
         .logits = cpu_f32(logits),
         .experts = cpu_i32(routes->experts),
         .weights = cpu_f32(routes->weights),
+        .bias = router.sigmoid ? cpu_f32(router.bias) : NULL,
         .scratch = cpu_scratch(queue->backend, CPU_SLOT_THREAD,
-                               queue->backend->threads * router.experts * sizeof(float)),
+                               queue->backend->threads * 3 * router.experts * sizeof(float)),
     };
 }
 
@@ -101,11 +110,81 @@ static float exponentials(const routing_t *r, float *e, const float *z)
     return sum;
 }
 
+/// The sum of the two greatest of n.
+static float group_score(const float *ranks, size_t n)
+{
+    float best = -INFINITY, second = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        const float rank = rank_of(ranks[i]);
+        second = rank > best ? best : rank > second ? rank : second;
+        best = rank > best ? rank : best;
+    }
+    return best + second;
+}
+
+/// ranks: [E], those of groups that are not chosen become the least. scores: [groups] of memory.
+static void leave_groups(float *ranks, float *scores, const tr_router_t *router)
+{
+    const size_t size = router->experts / router->groups;
+    bool kept[64] = {false};
+    int32_t last = -1;
+    for (size_t g = 0; g < router->groups; g++) {
+        scores[g] = group_score(ranks + g * size, size);
+    }
+    for (size_t k = 0; k < router->groups_chosen; k++) {
+        last = next_choice(scores, router->groups, last);
+        kept[last] = true;
+    }
+    for (size_t i = 0; i < router->experts; i++) {
+        ranks[i] = kept[i / size] ? ranks[i] : -INFINITY;
+    }
+}
+
+/// scores: [E], written.
+static void sigmoids(const routing_t *r, float *scores, const float *z)
+{
+    const float one = 1.0f;
+    for (size_t i = 0; i < r->router.experts; i++) {
+        r->backend->kernels->gate(scores + i, &one, z + i, 1, false);
+    }
+}
+
+/// The chosen scores' sum; a little more, as in transformers.
+static float score_sum(const float *scores, const int32_t *chosen, size_t count)
+{
+    float sum = 0.0f;
+    for (size_t k = 0; k < count; k++) {
+        sum = sum + scores[chosen[k]];
+    }
+    return sum + 1e-20f;
+}
+
+static void sigmoid_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const routing_t *r = context;
+    const size_t experts = r->router.experts, chosen = r->router.chosen;
+    float *scores = r->scratch + thread * 3 * experts, *ranks = scores + experts;
+    for (size_t t = first; t < first + count; t++) {
+        int32_t *to = r->experts + t * chosen;
+        float *weights = r->weights + t * chosen;
+        sigmoids(r, scores, r->logits + t * experts);
+        for (size_t i = 0; i < experts; i++) {
+            ranks[i] = scores[i] + r->bias[i];
+        }
+        leave_groups(ranks, ranks + experts, &r->router);
+        choose(to, ranks, &r->router);
+        const float sum = r->router.normalized ? score_sum(scores, to, chosen) : 1.0f;
+        for (size_t k = 0; k < chosen; k++) {
+            weights[k] = scores[to[k]] / sum * r->router.scale;
+        }
+    }
+}
+
 static void route_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const routing_t *r = context;
     const size_t experts = r->router.experts, chosen = r->router.chosen;
-    float *e = r->scratch + thread * experts;
+    float *e = r->scratch + thread * 3 * experts;
     for (size_t t = first; t < first + count; t++) {
         int32_t *to = r->experts + t * chosen;
         float *weights = r->weights + t * chosen;
@@ -149,9 +228,23 @@ void cpu_route(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
 {
     routing_t r = routing_of(queue, logits, routes, router);
     cpu_for(queue->backend, logits.rows, row_grain(router.experts * (router.chosen + 4)),
-            route_rows, &r);
+            router.sigmoid ? sigmoid_rows : route_rows, &r);
     if (!queue->backend->base.dry) {
         order_rows(routes, logits.rows, &router);
+    }
+}
+
+/// The gradient by a token's logits of the chosen experts' weights, sigmoids.
+static void sigmoid_slopes(const routing_t *r, size_t t, float *dz, float *scores, float mean)
+{
+    const size_t experts = r->router.experts, chosen = r->router.chosen;
+    const int32_t *of = r->experts + t * chosen;
+    sigmoids(r, scores, r->logits + t * experts);
+    const float sum = r->router.normalized ? score_sum(scores, of, chosen) : 1.0f;
+    memset(dz, 0, experts * sizeof *dz);
+    for (size_t k = 0; k < chosen; k++) {
+        const float s = scores[of[k]], d = r->dweights[t * chosen + k] * r->router.scale;
+        dz[of[k]] = (r->router.normalized ? d - mean : d) / sum * (s * (1.0f - s));
     }
 }
 
@@ -161,7 +254,7 @@ static void slope_rows(void *context, size_t first, size_t count, size_t thread)
 {
     const routing_t *r = context;
     const size_t experts = r->router.experts, chosen = r->router.chosen;
-    float *p = r->scratch + thread * experts;
+    float *p = r->scratch + thread * 3 * experts;
     for (size_t t = first; t < first + count; t++) {
         const int32_t *of = r->experts + t * chosen;
         const float *w = r->weights + t * chosen, *dw = r->dweights + t * chosen;
@@ -174,11 +267,15 @@ static void slope_rows(void *context, size_t first, size_t count, size_t thread)
             p[i] = p[i] / sum;
             pulled = pulled + (r->pull != NULL ? p[i] * r->pull[i] : 0.0f);
         }
-        for (size_t i = 0; i < experts; i++) {
-            dz[i] = r->router.normalized ? 0.0f : p[i] * (0.0f - mean);
-        }
-        for (size_t k = 0; k < chosen; k++) {
-            dz[of[k]] = w[k] * (dw[k] - mean);
+        if (r->router.sigmoid) {
+            sigmoid_slopes(r, t, dz, p + experts, mean);
+        } else {
+            for (size_t i = 0; i < experts; i++) {
+                dz[i] = r->router.normalized ? 0.0f : p[i] * (0.0f - mean);
+            }
+            for (size_t k = 0; k < chosen; k++) {
+                dz[of[k]] = w[k] * (dw[k] - mean);
+            }
         }
         for (size_t i = 0; r->pull != NULL && i < experts; i++) {
             dz[i] = dz[i] + p[i] * (r->pull[i] - pulled);

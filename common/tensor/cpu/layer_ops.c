@@ -561,6 +561,36 @@ void cpu_copy_pieces(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tensor
     cpu_for(queue->backend, y.rows, row_grain(count * to.width), copy_piece_rows, &p);
 }
 
+static void sum_piece_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const pieced_t *p = context;
+    for (size_t r = first; r < first + count; r++) {
+        float *y = p->y + r * p->y_width + p->to.first;
+        const float *x = p->a + r * p->width + p->from.first;
+        memcpy(y, x, p->from.width * sizeof *y);
+        for (size_t i = 1; i < p->count; i++) {
+            p->kernels->add(y, y, x + i * p->from.step, p->from.width);
+        }
+    }
+}
+
+void cpu_sum_pieces(tr_queue_t *queue, tr_tensor_t y, size_t first, tr_tensor_t x, tr_pieces_t from,
+                    size_t count)
+{
+    pieced_t p = {.kernels = queue->backend->kernels,
+                  .y = cpu_f32(y),
+                  .a = cpu_f32(x),
+                  .to = {first, 0, from.width},
+                  .from = from,
+                  .y_width = y.columns,
+                  .width = x.columns,
+                  .count = count};
+    TR_ASSERT_ROWS(x, y.rows);
+    check_pieces(p.to, 1, y.columns);
+    check_pieces(from, count, x.columns);
+    cpu_for(queue->backend, y.rows, row_grain(count * from.width), sum_piece_rows, &p);
+}
+
 /// y: [rows, count * width], a: x, b: gates.
 static void gate_rows(void *context, size_t first, size_t count, size_t thread)
 {

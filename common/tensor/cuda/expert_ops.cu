@@ -23,18 +23,94 @@ static __device__ __forceinline__ float rank_of(float logit)
     return logit == logit ? logit : -INFINITY;
 }
 
-static __device__ int next_choice(const float *z, int experts, int last)
+/// ranks: gives the logit, or what stands for it, of an expert.
+template <typename Ranks>
+static __device__ int next_choice(const Ranks &ranks, int experts, int last)
 {
+    const float before = last < 0 ? 0.0f : rank_of(ranks(last));
+    float most = 0.0f;
     int best = -1;
     for (int e = 0; e < experts; e++) {
-        const float rank = rank_of(z[e]);
-        const bool after =
-            last < 0 || rank < rank_of(z[last]) || (!(rank > rank_of(z[last])) && e > last);
-        if (after && (best < 0 || rank > rank_of(z[best]))) {
+        const float rank = rank_of(ranks(e));
+        const bool after = last < 0 || rank < before || (!(rank > before) && e > last);
+        if (after && (best < 0 || rank > most)) {
             best = e;
+            most = rank;
         }
     }
     return best;
+}
+
+/// to: [chosen], written, ascending.
+template <typename Ranks>
+static __device__ void choose(int32_t *to, const Ranks &ranks, const tr_router_t &router)
+{
+    int last = -1;
+    for (size_t k = 0; k < router.chosen; k++) {
+        last = next_choice(ranks, static_cast<int>(router.experts), last);
+        size_t at = k;
+        for (; at > 0 && to[at - 1] > last; at--) {
+            to[at] = to[at - 1];
+        }
+        to[at] = last;
+    }
+}
+
+static __device__ __forceinline__ float score_of(float z)
+{
+    return 1.0f / (1.0f + cuda_exp(0.0f - z));
+}
+
+/// The CPU's group_score.
+template <typename Ranks>
+static __device__ float group_score(const Ranks &rank_at, size_t group, size_t size)
+{
+    float best = -INFINITY, second = -INFINITY;
+    for (size_t i = group * size; i < (group + 1) * size; i++) {
+        const float rank = rank_of(rank_at(static_cast<int>(i)));
+        second = rank > best ? best : rank > second ? rank : second;
+        best = rank > best ? rank : best;
+    }
+    return best + second;
+}
+
+/// The chosen scores' sum, as on the CPU.
+static __device__ float score_sum(const float *z, const int32_t *chosen, size_t count)
+{
+    float sum = 0.0f;
+    for (size_t k = 0; k < count; k++) {
+        sum = sum + score_of(z[chosen[k]]);
+    }
+    return sum + 1e-20f;
+}
+
+/// A thread a token; the CPU's sigmoid_rows.
+static __global__ void sigmoid_rows(int32_t *experts, float *weights, const float *logits,
+                                    const float *bias, size_t tokens, tr_router_t router)
+{
+    const size_t t = thread_index();
+    if (t >= tokens) {
+        return;
+    }
+    const float *z = logits + t * router.experts;
+    int32_t *to = experts + t * router.chosen;
+    const size_t size = router.experts / router.groups;
+    const auto rank_at = [&](int e) { return score_of(z[e]) + bias[e]; };
+    const auto group_at = [&](int g) { return group_score(rank_at, static_cast<size_t>(g), size); };
+    unsigned long long kept = 0;
+    int last = -1;
+    for (size_t k = 0; k < router.groups_chosen; k++) {
+        last = next_choice(group_at, static_cast<int>(router.groups), last);
+        kept |= 1ull << last;
+    }
+    choose(
+        to,
+        [&](int e) { return kept >> (static_cast<size_t>(e) / size) & 1 ? rank_at(e) : -INFINITY; },
+        router);
+    const float sum = router.normalized ? score_sum(z, to, router.chosen) : 1.0f;
+    for (size_t k = 0; k < router.chosen; k++) {
+        weights[t * router.chosen + k] = score_of(z[to[k]]) / sum * router.scale;
+    }
 }
 
 /// A row of logits as a distribution: e^(z - max), of which the sum is a chain over all experts.
@@ -68,15 +144,8 @@ static __global__ void route_rows(int32_t *experts, float *weights, const float 
     const float *z = logits + t * router.experts;
     int32_t *to = experts + t * router.chosen;
     float *w = weights + t * router.chosen;
-    int last = -1;
-    for (size_t k = 0; k < router.chosen; k++) {
-        last = next_choice(z, static_cast<int>(router.experts), last);
-        size_t at = k;
-        for (; at > 0 && to[at - 1] > last; at--) {
-            to[at] = to[at - 1];
-        }
-        to[at] = last;
-    }
+    choose(
+        to, [&](int e) { return z[e]; }, router);
     const distribution d(z, router.experts);
     float sum = d.sum;
     if (router.normalized) {
@@ -160,9 +229,15 @@ void cuda_route(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits
     const size_t rows = logits.rows * router.chosen;
     const unsigned experts = static_cast<unsigned>(router.experts);
     check_routes(logits, routes, router);
-    cuda_launch(queue, cuda_blocks(logits.rows, CUDA_BLOCK), CUDA_BLOCK, 0, route_rows,
-                cuda_i32(routes->experts), cuda_f32(routes->weights), cuda_f32(logits), logits.rows,
-                router);
+    const unsigned blocks = cuda_blocks(logits.rows, CUDA_BLOCK);
+    if (router.sigmoid) {
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, sigmoid_rows, cuda_i32(routes->experts),
+                    cuda_f32(routes->weights), cuda_f32(logits), cuda_f32(router.bias), logits.rows,
+                    router);
+    } else {
+        cuda_launch(queue, blocks, CUDA_BLOCK, 0, route_rows, cuda_i32(routes->experts),
+                    cuda_f32(routes->weights), cuda_f32(logits), logits.rows, router);
+    }
     cuda_launch(queue, experts, CUDA_BLOCK, 0, count_rows, cuda_i32(routes->starts),
                 cuda_i32(routes->experts), rows);
     cuda_launch(queue, 1, 1, 0, add_starts, cuda_i32(routes->starts), router.experts);
@@ -191,10 +266,14 @@ static __global__ void slope_rows(float *dlogits, const float *dweights, const f
     for (size_t i = 0; i < experts; i++) {
         const float p = d.exponential(i) / d.sum;
         pulled = pulled + (pull != NULL ? p * pull[i] : 0.0f);
-        dz[i] = router.normalized ? 0.0f : p * (0.0f - mean);
+        dz[i] = router.normalized || router.sigmoid ? 0.0f : p * (0.0f - mean);
     }
+    const float *z = logits + t * experts;
+    const float all = router.sigmoid && router.normalized ? score_sum(z, of, chosen) : 1.0f;
     for (size_t k = 0; k < chosen; k++) {
-        dz[of[k]] = w[k] * (dw[k] - mean);
+        const float s = score_of(z[of[k]]), d = dw[k] * router.scale;
+        dz[of[k]] = router.sigmoid ? (router.normalized ? d - mean : d) / all * (s * (1.0f - s))
+                                   : w[k] * (dw[k] - mean);
     }
     for (size_t i = 0; pull != NULL && i < experts; i++) {
         dz[i] = dz[i] + d.exponential(i) / d.sum * (pull[i] - pulled);

@@ -773,6 +773,34 @@ void cuda_copy_pieces(tr_queue_t *queue, tr_tensor_t y, tr_pieces_t to, tr_tenso
     });
 }
 
+/// A thread a sum.
+template <typename T>
+static __global__ void sum_piece_elements(T *y, size_t first, size_t y_width, const T *x,
+                                          tr_pieces_t from, size_t x_width, size_t rows,
+                                          size_t count)
+{
+    const size_t i = thread_index(), row = i / from.width, column = i % from.width;
+    if (row < rows) {
+        float sum = cuda_load(x[row * x_width + from.first + column]);
+        for (size_t piece = 1; piece < count; piece++) {
+            sum = sum + cuda_load(x[row * x_width + from.first + piece * from.step + column]);
+        }
+        cuda_store(y + row * y_width + first + column, sum);
+    }
+}
+
+void cuda_sum_pieces(tr_queue_t *queue, tr_tensor_t y, size_t first, tr_tensor_t x,
+                     tr_pieces_t from, size_t count)
+{
+    TR_ASSERT_ROWS(x, y.rows);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(y.rows * from.width, CUDA_BLOCK), CUDA_BLOCK, 0,
+                    sum_piece_elements<T>, cuda_real<T>(y), first, y.columns, cuda_real<T>(x), from,
+                    x.columns, y.rows, count);
+    });
+}
+
 /// Where the gate of element i of [rows, n] stands.
 static __device__ __forceinline__ size_t gate_at(size_t i, size_t n, tr_pieces_t from, size_t width)
 {

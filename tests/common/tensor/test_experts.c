@@ -34,7 +34,7 @@ static tr_routes_t route(rig_t *rig, const float *z, size_t tokens, bool normali
 {
     tr_routes_t routes = routes_of(rig, tokens, C);
     rig->ops->route(rig->queue, &routes, rig_tensor(rig, tokens, E, z),
-                    (tr_router_t){E, C, normalized});
+                    (tr_router_t){.experts = E, .chosen = C, .normalized = normalized});
     return routes;
 }
 
@@ -107,7 +107,8 @@ Test(route, nan_is_the_least_and_every_expert_is_chosen_once)
     rig_open(&rig, NULL, 1);
     const float z[] = {NAN, 1.0f, NAN, -INFINITY, 2.0f, NAN, NAN};
     tr_routes_t routes = routes_of(&rig, 1, 4);
-    rig.ops->route(rig.queue, &routes, rig_tensor(&rig, 1, E, z), (tr_router_t){E, 4, true});
+    rig.ops->route(rig.queue, &routes, rig_tensor(&rig, 1, E, z),
+                   (tr_router_t){.experts = E, .chosen = 4, .normalized = true});
     const int32_t *experts = rig_read_indices(&rig, routes.experts);
     const int32_t want[] = {0, 1, 2, 4};
     cr_assert_eq(memcmp(experts, want, sizeof want), 0);
@@ -157,7 +158,8 @@ static float *route_gradient(rig_t *rig, bool normalized, bool pulls)
     tr_tensor_t d = rig_zeros(rig, T, E);
     tr_tensor_t pull = pulls ? rig_tensor(rig, 1, E, rig_random(rig, E, 3)) : (tr_tensor_t){0};
     rig->ops->route_gradient(rig->queue, d, rig_tensor(rig, T, C, rig_random(rig, R, 2)), pull,
-                             rig_tensor(rig, T, E, z), &routes, (tr_router_t){E, C, normalized});
+                             rig_tensor(rig, T, E, z), &routes,
+                             (tr_router_t){.experts = E, .chosen = C, .normalized = normalized});
     return rig_read(rig, d);
 }
 
