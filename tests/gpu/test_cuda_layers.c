@@ -275,6 +275,7 @@ static void gate(rig_t *rig, shape_t s, outputs_t *outputs)
     rig->ops->gate(rig->queue, y, x, gates, from, TR_GATE_SIGMOID);
     rig->ops->gate_gradient(rig->queue, y, dgates, y, x, gates, from, TR_GATE_SILU);
     rig->ops->copy_pieces(rig->queue, moved, dense, gates, from, s.k);
+    rig->ops->sum_pieces(rig->queue, moved, 2, gates, from, s.k);
     put(outputs, rig, y);
     put(outputs, rig, dgates);
     put(outputs, rig, moved);

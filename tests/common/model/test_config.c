@@ -334,6 +334,61 @@ Test(config, a_mixture_of_experts_is_read)
     cr_expect(tr_layer_set_has(&config.dense, 0) && !tr_layer_set_has(&config.dense, 1));
 }
 
+#define LATENT                                                                    \
+    "{\"model_type\": \"deepseek_v3\", \"vocab_size\": 61, \"hidden_size\": 32, " \
+    "\"intermediate_size\": 44, \"num_hidden_layers\": 4, \"num_attention_heads\": 4"
+
+/// As moonshotai/Moonlight-16B-A3B has them, but for the sizes above.
+Test(config, latent_attention_and_groups_of_experts_are_read)
+{
+    const tr_model_config_t config = loaded(
+        LATENT
+        ", \"first_k_dense_replace\": 1, \"kv_lora_rank\": 512, \"moe_intermediate_size\": "
+        "1408, \"moe_layer_freq\": 1, \"n_group\": 1, \"n_routed_experts\": 64, "
+        "\"n_shared_experts\": 2, \"num_experts_per_tok\": 6, \"num_key_value_heads\": 4, "
+        "\"q_lora_rank\": null, \"qk_nope_head_dim\": 128, \"qk_rope_head_dim\": 64, "
+        "\"routed_scaling_factor\": 2.446, \"scoring_func\": \"sigmoid\", \"topk_group\": 1, "
+        "\"topk_method\": \"noaux_tc\", \"v_head_dim\": 128, \"ep_size\": 1}",
+        NULL);
+    cr_expect_eq(config.latent.query, 0U);
+    cr_expect_eq(config.head_dim, 192U);
+    cr_expect_eq(config.rotary_dim, 64U);
+    cr_expect_eq(config.shared_intermediate, 2816U);
+    cr_expect_eq(config.dense.bits[0], 1U);
+    cr_expect(config.router_sigmoid && config.router_normalized && config.latent.pairs);
+}
+
+Test(config, keys_of_latent_attention_are_refused_by_name)
+{
+    static const struct {
+        const char *keys, *words;
+        tr_status status;
+    } rows[] = {
+        {"\"scoring_func\": \"softmax\"", "scoring_func: expected \"sigmoid\"", TR_ERR_UNSUPPORTED},
+        {"\"topk_method\": \"greedy\"", "topk_method", TR_ERR_UNSUPPORTED},
+        {"\"attention_bias\": true", "attention_bias", TR_ERR_UNSUPPORTED},
+        {"\"num_key_value_heads\": 2", "num_key_value_heads", TR_ERR_UNSUPPORTED},
+        {"\"v_head_dim\": 256", "v_head_dim", TR_ERR_UNSUPPORTED},
+        {"\"qk_rope_head_dim\": 63", "qk_rope_head_dim", TR_ERR_UNSUPPORTED},
+        {"\"n_group\": 7", "n_group", TR_ERR_FORMAT},
+        {"\"n_routed_experts\": 8", "n_group", TR_ERR_FORMAT},
+        {"\"topk_group\": 9", "topk_group", TR_ERR_FORMAT},
+        {"\"n_routed_experts\": 16, \"topk_group\": 3", "topk_group", TR_ERR_FORMAT},
+        {"\"rope_scaling\": {\"type\": \"default\", \"partial_rotary_factor\": 0.5}",
+         "partial_rotary_factor", TR_ERR_UNSUPPORTED},
+        {"\"sliding_window\": 9", "sliding_window", TR_ERR_UNSUPPORTED},
+        {"\"quantization_config\": {\"quant_method\": \"fp8\"}", "quantization_config",
+         TR_ERR_UNSUPPORTED},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, LATENT ", %s}", rows[i].keys);
+        expect_refused(text, NULL, rows[i].status, rows[i].words);
+    }
+    expect_refused("{\"model_type\": \"qwen3_moe\", " EXPERTS ", \"n_group\": 4}", NULL,
+                   TR_ERR_UNSUPPORTED, "n_group: expected no such key of a qwen3_moe model");
+}
+
 Test(config, a_gpt_that_would_compute_otherwise_is_refused_by_name)
 {
     static const char *const rows[][2] = {
@@ -394,7 +449,7 @@ Test(config, other_models_are_refused_by_name)
 Test(config, of_a_model_of_pictures_the_text_model_is_read_or_refused)
 {
     expect_refused("{" WRAPPED "}", NULL, TR_ERR_FORMAT, "text_config: expected an object");
-    expect_refused("{" WRAPPED ", \"text_config\": {\"vocab_size\": 7}}", NULL, TR_ERR_FORMAT,
+    expect_refused("{" WRAPPED ", \"text_config\": {\"intermediate_size\": 7}}", NULL, TR_ERR_FORMAT,
                    "hidden_size");
     expect_refused("{" WRAPPED ", \"text_config\": {\"model_type\": \"mamba\"}}", NULL,
                    TR_ERR_UNSUPPORTED, "found \"mamba\"");

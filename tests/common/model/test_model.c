@@ -197,6 +197,55 @@ Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
                   "\"Qwen3_5MoeForCausalLM\"");
 }
 
+/// Every tensor of `want` stands in `got` with the same values; routers' biases in F32.
+static void expect_tensors(const char *got, const char *want)
+{
+    tr_error_t err = {0};
+    tr_safetensors_t *files[2] = {NULL, NULL};
+    cr_assert_eq(tr_safetensors_open(&files[0], got, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_safetensors_open(&files[1], want, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_safetensors_count(files[0]), tr_safetensors_count(files[1]));
+    for (size_t i = 0; i < tr_safetensors_count(files[1]); i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_at(files[1], i);
+        const tr_safetensors_info_t *other = tr_safetensors_find(files[0], info->name);
+        const size_t rows = info->rank == 1 ? 0 : info->shape[0],
+                     last = info->shape[info->rank - 1];
+        float *values[2];
+        cr_assert_not_null(other, "%s is not saved", info->name);
+        for (size_t f = 0; f < 2; f++) {
+            values[f] = tr_calloc(info->count, sizeof(float));
+            cr_assert_eq(tr_safetensors_read(files[f], info->name, values[f], rows, last, &err),
+                         TR_OK, "%s", err.text);
+        }
+        check_same(values[0], values[1], info->count, info->name);
+        cr_expect(strstr(info->name, "correction_bias") == NULL || other->dtype == TR_F32);
+        free(values[0]);
+        free(values[1]);
+    }
+    tr_safetensors_close(&files[0]);
+    tr_safetensors_close(&files[1]);
+}
+
+Test(model, what_is_saved_has_every_tensor_of_the_file)
+{
+    static const char *const names[] = {"deepseek_v3", "deepseek_v3_plain", "qwen3_next"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        small_t small;
+        tr_error_t err = {0};
+        char *folder = scratch_open(), *saved = tr_format("%s/saved", folder);
+        char *directory = tr_format(MODELS "%s", names[i]);
+        small_open_directory(&small, directory, NULL, 2, true);
+        const tr_save_options_t options = {.dtype = TR_BF16, .source = directory};
+        cr_assert_eq(tr_trainer_save_model(small.model, saved, &options, &err), TR_OK, "%s",
+                     err.text);
+        expect_tensors(saved, directory);
+        small_close(&small);
+        free(directory);
+        free(saved);
+        scratch_close(&folder);
+    }
+}
+
 static void check_logprobs(subject_t *subject, const char *directory)
 {
     size_t count;

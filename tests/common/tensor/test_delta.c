@@ -359,3 +359,22 @@ Test(copy_pieces, moves_pieces_and_leaves_the_rest)
     }
     rig_close(&rig);
 }
+
+Test(sum_pieces, adds_pieces_in_their_order_and_leaves_the_rest)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    const float *x = rig_random(&rig, ROWS * 130, 1);
+    tr_tensor_t y = rig_zeros(&rig, ROWS, 70);
+    rig.ops->sum_pieces(rig.queue, y, 2, rig_tensor(&rig, ROWS, 130, x), apart, PIECES);
+    const float *got = rig_read(&rig, y);
+    for (size_t i = 0; i < ROWS * 70; i++) {
+        const size_t column = i % 70 - 2;
+        float want = 0.0f;
+        for (size_t k = 0; k < PIECES && column < (size_t)PIECE; k++) {
+            want += x[i / 70 * 130 + apart.first + k * apart.step + column];
+        }
+        cr_assert_eq(got[i], want, "element %zu", i);
+    }
+    rig_close(&rig);
+}

@@ -194,6 +194,144 @@ Test(route, gradient_equals_finite_differences)
     }
 }
 
+// Routers of sigmoids: 12 experts in 4 groups, of which 2 are chosen, and 3 experts in them
+
+enum { SE = 12, GROUPS = 4, SIZE = SE / GROUPS };
+
+static tr_router_t sigmoid_router(rig_t *rig, bool normalized)
+{
+    return (tr_router_t){.experts = SE,
+                         .chosen = C,
+                         .normalized = normalized,
+                         .sigmoid = true,
+                         .scale = 1.75f,
+                         .groups = GROUPS,
+                         .groups_chosen = 2,
+                         .bias = rig_tensor(rig, 1, SE, rig_random(rig, SE, 8))};
+}
+
+static tr_routes_t sigmoid_route(rig_t *rig, const float *z, bool normalized)
+{
+    static const int32_t zeros[T * SE];
+    const tr_routes_t routes = {
+        .experts = rig_indices(rig, T, C, zeros),
+        .weights = rig_zeros(rig, T, C),
+        .starts = rig_indices(rig, 1, SE + 1, zeros),
+        .tokens = rig_indices(rig, 1, R, zeros),
+        .places = rig_indices(rig, T, C, zeros),
+    };
+    rig->ops->route(rig->queue, &routes, rig_tensor(rig, T, SE, z),
+                    sigmoid_router(rig, normalized));
+    return routes;
+}
+
+static double sigmoid(double z)
+{
+    return 1.0 / (1.0 + exp(-z));
+}
+
+/// The two greatest of a group of three.
+static double group_score(const double *ranks)
+{
+    const double least = fmin(ranks[0], fmin(ranks[1], ranks[2]));
+    return ranks[0] + ranks[1] + ranks[2] - least;
+}
+
+/// Whether the expert is one of the C greatest in the two groups that add up to most.
+static bool is_chosen(const double ranks[SE], size_t expert)
+{
+    size_t better = 0, groups[GROUPS];
+    for (size_t g = 0; g < GROUPS; g++) {
+        groups[g] = 0;
+        for (size_t other = 0; other < GROUPS; other++) {
+            groups[g] += group_score(ranks + other * SIZE) > group_score(ranks + g * SIZE);
+        }
+    }
+    for (size_t e = 0; e < SE; e++) {
+        better += groups[e / SIZE] < 2 && ranks[e] > ranks[expert];
+    }
+    return groups[expert / SIZE] < 2 && better < C;
+}
+
+Test(route, sigmoids_with_a_bias_choose_within_the_best_groups)
+{
+    for (size_t normalized = 0; normalized < 2; normalized++) {
+        rig_t rig;
+        rig_open(&rig, NULL, 3);
+        const float *z = rig_random(&rig, T * SE, 7), *bias = rig_random(&rig, SE, 8);
+        const tr_routes_t routes = sigmoid_route(&rig, z, normalized != 0);
+        const int32_t *experts = rig_read_indices(&rig, routes.experts);
+        const float *weights = rig_read(&rig, routes.weights);
+        for (size_t t = 0; t < T; t++) {
+            double ranks[SE], sum = 0.0;
+            for (size_t e = 0; e < SE; e++) {
+                ranks[e] = sigmoid((double)z[t * SE + e]) + (double)bias[e];
+            }
+            for (size_t e = 0, at = 0; e < SE; e++) {
+                if (is_chosen(ranks, e)) {
+                    cr_assert_eq(experts[t * C + at++], (int32_t)e, "token %zu", t);
+                    sum += sigmoid((double)z[t * SE + e]);
+                }
+            }
+            for (size_t k = 0; k < C; k++) {
+                const double want = 1.75 * sigmoid((double)z[t * SE + (size_t)experts[t * C + k]]) /
+                                    (normalized != 0 ? sum : 1.0);
+                check_close(weights + t * C + k, &want, 1, 1e-6, "weight");
+            }
+        }
+        rig_close(&rig);
+    }
+}
+
+static float *sigmoid_gradient(rig_t *rig, bool normalized)
+{
+    const float *z = rig_random(rig, T * SE, 7);
+    const tr_routes_t routes = sigmoid_route(rig, z, normalized);
+    tr_tensor_t d = rig_zeros(rig, T, SE);
+    rig->ops->route_gradient(rig->queue, d, rig_tensor(rig, T, C, rig_random(rig, R, 2)),
+                             (tr_tensor_t){0}, rig_tensor(rig, T, SE, z), &routes,
+                             sigmoid_router(rig, normalized));
+    return rig_read(rig, d);
+}
+
+/// The sum of dw w of one token, in double.
+static double sigmoid_loss(const double *z, const int32_t *experts, const float *dw,
+                           bool normalized)
+{
+    double sum = 0.0, loss = 0.0;
+    for (size_t k = 0; k < C; k++) {
+        sum += sigmoid(z[experts[k]]);
+        loss += 1.75 * (double)dw[k] * sigmoid(z[experts[k]]);
+    }
+    return normalized ? loss / sum : loss;
+}
+
+Test(route, gradient_of_sigmoids_equals_finite_differences)
+{
+    for (size_t normalized = 0; normalized < 2; normalized++) {
+        rig_t rig;
+        rig_open(&rig, NULL, 3);
+        const float *z = rig_random(&rig, T * SE, 7), *dw = rig_random(&rig, R, 2);
+        const tr_routes_t routes = sigmoid_route(&rig, z, normalized != 0);
+        const int32_t *experts = rig_read_indices(&rig, routes.experts);
+        const float *got = sigmoid_gradient(&rig, normalized != 0);
+        for (size_t i = 0; i < (size_t)T * SE; i++) {
+            const size_t t = i / SE;
+            double point[SE], want = 0.0;
+            for (size_t e = 0; e < SE; e++) {
+                point[e] = (double)z[t * SE + e];
+            }
+            for (int side = 1; side >= -1; side -= 2) {
+                point[i % SE] = (double)z[i] + side * 1e-5;
+                want += side * sigmoid_loss(point, experts + t * C, dw + t * C, normalized != 0);
+            }
+            want /= 2e-5;
+            check_close(got + i, &want, 1, 1e-6, "dlogits");
+        }
+        rig_close(&rig);
+    }
+}
+
 /// All that one form computes: choices, products and sums, and their gradients.
 static float *everything(rig_t *rig, bool packed, size_t *count)
 {
@@ -246,6 +384,8 @@ Test(experts, every_form_gives_the_same_bits)
                         check_same(route_gradient(&rig, k != 0, p != 0),
                                    route_gradient(&plain, k != 0, p != 0), T * E, "dlogits");
                     }
+                    check_same(sigmoid_gradient(&rig, k != 0), sigmoid_gradient(&plain, k != 0),
+                               T * SE, "dlogits of sigmoids");
                 }
                 rig_close(&rig);
             }
