@@ -271,9 +271,10 @@ static __global__ void slope_rows(float *dlogits, const float *dweights, const f
     const float *z = logits + t * experts;
     const float all = router.sigmoid && router.normalized ? score_sum(z, of, chosen) : 1.0f;
     for (size_t k = 0; k < chosen; k++) {
-        const float s = score_of(z[of[k]]), d = dw[k] * router.scale;
-        dz[of[k]] = router.sigmoid ? (router.normalized ? d - mean : d) / all * (s * (1.0f - s))
-                                   : w[k] * (dw[k] - mean);
+        const float s = score_of(z[of[k]]), slope = dw[k] * router.scale;
+        dz[of[k]] = router.sigmoid
+                        ? (router.normalized ? slope - mean : slope) / all * (s * (1.0f - s))
+                        : w[k] * (dw[k] - mean);
     }
     for (size_t i = 0; pull != NULL && i < experts; i++) {
         dz[i] = dz[i] + d.exponential(i) / d.sum * (pull[i] - pulled);

@@ -449,8 +449,8 @@ Test(config, other_models_are_refused_by_name)
 Test(config, of_a_model_of_pictures_the_text_model_is_read_or_refused)
 {
     expect_refused("{" WRAPPED "}", NULL, TR_ERR_FORMAT, "text_config: expected an object");
-    expect_refused("{" WRAPPED ", \"text_config\": {\"intermediate_size\": 7}}", NULL, TR_ERR_FORMAT,
-                   "hidden_size");
+    expect_refused("{" WRAPPED ", \"text_config\": {\"vocab_size\": 7}}", NULL, TR_ERR_FORMAT,
+                   "intermediate_size");
     expect_refused("{" WRAPPED ", \"text_config\": {\"model_type\": \"mamba\"}}", NULL,
                    TR_ERR_UNSUPPORTED, "found \"mamba\"");
     expect_refused(
