@@ -56,7 +56,7 @@ typedef enum tr_weight_kind {
 typedef enum tr_form {
     TR_FORM_PLAIN,        ///< as in the parameter
     TR_FORM_TRANSPOSED,   ///< a matrix [columns, rows]
-    TR_FORM_ROTATED_LAST, ///< rows of a head that are rotated stand after its others, maybe in pairs
+    TR_FORM_ROTATED_LAST, ///< rows of a head that are rotated stand after its others, paired or not
     TR_FORM_BY_HEAD ///< rows of each part (queries, keys, ...) of the first head, of the second
 } tr_form_t;
 

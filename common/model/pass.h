@@ -1,6 +1,6 @@
 /// A pass over the layers of a model, for the files that share it: transformer.c says which layers
-/// in which order, block_attention.c, block_latent.c or block_delta.c and block_mlp.c or block_experts.c are the
-/// two halves of a layer, and pass.c is what both halves do.
+/// in which order, block_attention.c, block_latent.c or block_delta.c and block_mlp.c or
+/// block_experts.c are the two halves of a layer, and pass.c is what both halves do.
 #ifndef TR_MODEL_PASS_H
 #define TR_MODEL_PASS_H
 

@@ -545,7 +545,8 @@ typedef struct tr_ops {
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
-    X(copy_pieces) X(sum_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)  \
+    X(copy_pieces) X(sum_pieces)                                                                   \
+    X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)                 \
     X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
     X(route_gradient) X(router_facts) X(expert_matmul) X(expert_input_gradient)                    \
     X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \

@@ -255,8 +255,8 @@ typedef struct family {
     /// How names end of tensors that a file may hold and no model reads.
     const char *unread[FAMILY_ENDS];
     const char *beside[FAMILY_ENDS]; ///< how names of other such tensors begin
-    /// What stands in the name of a layer's router's bias (tr_router_t) before and after the number of
-    /// the layer: no parameter, but carried along; NULL: none has one.
+    /// What stands in the name of a layer's router's bias (tr_router_t) before and after the number
+    /// of the layer: no parameter, but carried along; NULL: none has one.
     const char *router_bias[2];
     const family_wrapped_t *wrapped; ///< NULL: it is not published within another model
 } family_t;

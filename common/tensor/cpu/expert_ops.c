@@ -135,8 +135,10 @@ static void leave_groups(float *ranks, float *scores, const tr_router_t *router)
         last = next_choice(scores, router->groups, last);
         kept[last] = true;
     }
-    for (size_t i = 0; i < router->experts; i++) {
-        ranks[i] = kept[i / size] ? ranks[i] : -INFINITY;
+    for (size_t g = 0; g < router->groups; g++) {
+        for (size_t i = g * size; i < (g + 1) * size && !kept[g]; i++) {
+            ranks[i] = -INFINITY;
+        }
     }
 }
 
