@@ -64,11 +64,11 @@ const char *tr_safetensors_metadata(const tr_safetensors_t *file, const char *ke
 tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, float *out,
                               size_t rows, size_t columns, tr_error_t *err);
 
-/// As tr_safetensors_read, elements first..first+count-1 of a tensor of this shape, of three
-/// dimensions. out: [count], or NULL: it is only checked whether that would succeed.
+/// As tr_safetensors_read, elements first..first+count-1 of a tensor of this shape: [rank]. out:
+/// [count], or NULL: it is only checked whether that would succeed.
 tr_status tr_safetensors_read_part(const tr_safetensors_t *file, const char *name,
-                                   const size_t shape[3], float *out, size_t first, size_t count,
-                                   tr_error_t *err);
+                                   const size_t *shape, size_t rank, float *out, size_t first,
+                                   size_t count, tr_error_t *err);
 
 /// Whether tr_safetensors_read would succeed, by the header alone: no value is read.
 tr_status tr_safetensors_check(const tr_safetensors_t *file, const char *name, size_t rows,

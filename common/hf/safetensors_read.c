@@ -113,12 +113,12 @@ tr_status tr_safetensors_read(const tr_safetensors_t *file, const char *name, fl
 }
 
 tr_status tr_safetensors_read_part(const tr_safetensors_t *file, const char *name,
-                                   const size_t shape[3], float *out, size_t first, size_t count,
-                                   tr_error_t *err)
+                                   const size_t *shape, size_t rank, float *out, size_t first,
+                                   size_t count, tr_error_t *err)
 {
     const tr_safetensors_info_t *info;
     TR_TRY(find(&info, file, name, err));
-    TR_TRY(check_shape(file, info, shape, 3, err));
+    TR_TRY(check_shape(file, info, shape, rank, err));
     TR_TRY(check_real(file, info, err));
     TR_ASSERT(first + count <= info->count, "%zu elements from %zu", count, first);
     if (out != NULL) {

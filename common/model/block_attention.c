@@ -138,10 +138,25 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
     // After the rotation: cached keys are never rotated again.
     ops->kv_store(queue, a->kv, a->qkv, ragged, heads);
     ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, heads);
+    if (pass_has(p, segment, TR_WEIGHT_SINKS)) {
+        ops->sink(queue, a->attention, a->lse, pass_vector(p, segment, TR_WEIGHT_SINKS));
+    }
     // The input is kept for the backward pass, so the sum goes into another tensor.
     ops->copy(queue, a->middle, a->input);
     pass_add_branch(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, a->middle,
                     gated(p, a, s), s->norm);
+}
+
+/// The gradient of the heads' sinks, given that of what they let through. That of the rest is then
+/// attention's, from the lse that has the sink in it.
+static void sinks_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
+                           const tr_gradient_t *gradient, const scratch_t *s)
+{
+    if (pass_has(p, segment, TR_WEIGHT_SINKS)) {
+        p->ops->sink_gradient(p->queue, pass_vector_gradient(p, segment, TR_WEIGHT_SINKS, gradient),
+                              s->dattention, a->attention, a->lse,
+                              pass_vector(p, segment, TR_WEIGHT_SINKS));
+    }
 }
 
 void attention_backward(const pass_t *p, size_t segment, const layer_activations_t *a,
@@ -161,6 +176,7 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
         ops->gate_gradient(queue, s->dattention, s->dproduct, s->dattention, a->attention,
                            a->product, gates_of(p), TR_GATE_SIGMOID);
     }
+    sinks_backward(p, segment, a, gradient, s);
     // The probabilities are computed again from lse (Dao et al. 2022, FlashAttention).
     ops->attention_gradient(queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
                             &p->batch->ragged, attention_heads(p, segment));

@@ -165,11 +165,36 @@ static void shared_backward(const pass_t *p, size_t segment, const layer_activat
     }
 }
 
+static tr_swiglu_t swiglu_of(const pass_t *p)
+{
+    return (tr_swiglu_t){p->model->config.swiglu_alpha, p->model->config.swiglu_limit};
+}
+
+/// s->inner, from what the experts keep.
+static void activate_inner(const pass_t *p, const layer_activations_t *a, const scratch_t *s)
+{
+    if (p->model->config.swiglu_limit > 0.0f) {
+        p->ops->swiglu_clamped(p->queue, s->inner, a->expert_gate_up, swiglu_of(p));
+    } else {
+        p->ops->swiglu(p->queue, s->inner, a->expert_gate_up);
+    }
+}
+
+static void inner_backward(const pass_t *p, const layer_activations_t *a, const scratch_t *s)
+{
+    if (p->model->config.swiglu_limit > 0.0f) {
+        p->ops->swiglu_clamped_gradient(p->queue, s->dexpert_gate_up, s->dinner, a->expert_gate_up,
+                                        swiglu_of(p));
+    } else {
+        p->ops->swiglu_gradient(p->queue, s->dexpert_gate_up, s->dinner, a->expert_gate_up);
+    }
+}
+
 /// The experts' outputs, in rows, from what they keep.
 static void finish_rows(const pass_t *p, size_t segment, const layer_activations_t *a,
                         tr_tensor_t rows, const scratch_t *s)
 {
-    p->ops->swiglu(p->queue, s->inner, a->expert_gate_up);
+    activate_inner(p, a, s);
     linear_forward_experts(&model_linears(p->model, segment)[TR_WEIGHT_EXPERT_DOWN], rows, s->inner,
                            a->routes.starts);
 }
@@ -218,7 +243,7 @@ void experts_backward(const pass_t *p, size_t segment, const layer_activations_t
                              routes->places);
     linear_backward_experts(&linears[TR_WEIGHT_EXPERT_DOWN], gradient, s->dinner, s->drows,
                             s->inner, routes->starts);
-    p->ops->swiglu_gradient(p->queue, s->dexpert_gate_up, s->dinner, a->expert_gate_up);
+    inner_backward(p, a, s);
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, a->middle);
     p->ops->gather_rows(p->queue, s->rows, x, routes->tokens);
     linear_backward_experts(&linears[TR_WEIGHT_EXPERT_GATE_UP], gradient, s->drows,

@@ -135,7 +135,8 @@ typedef struct tr_model_config {
     size_t router_groups_chosen; ///< and topk_group
     size_t shared_experts;       ///< n_shared_experts, of expert_intermediate each, as one
     size_t dense_first;          ///< first_k_dense_replace: so many layers have an MLP
-    tr_layer_set_t dense;        ///< layers with an MLP, by mlp_only_layers and
+    float swiglu_alpha, swiglu_limit; ///< of the experts (tr_swiglu_t); limit 0: plain SwiGLU
+    tr_layer_set_t dense;             ///< layers with an MLP, by mlp_only_layers and
     size_t sparse_every;         ///< decoder_sparse_step: of n layers the last alone has experts
     bool router_logits;          ///< output_router_logits; carried along
     double router_aux_loss_coef; ///< likewise: a run has its own (options.h)

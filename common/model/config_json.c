@@ -212,6 +212,10 @@ static void set_keys(json_t *file, const tr_model_config_t *config, const family
                 json_object_set_new(file, key->name, value);
             }
         }
+        // What is written beside it is not quantized.
+        if (key->kind == FAMILY_QUANTIZED) {
+            json_object_del(file, key->name);
+        }
         if (key->written == FAMILY_WITH_SCORES) {
             // A deviation of 0 says that scores were never normalized (config.h).
             json_object_del(file, key->name);

@@ -302,6 +302,24 @@ tr_status config_check_only(const source_t *source, const family_key_t *key)
                                     key->expected != NULL ? key->expected : key->only);
 }
 
+/// Weights that are quantized as the family reads them, or not at all.
+static tr_status check_quantized(const tr_model_config_t *config, const source_t *source,
+                                 const family_key_t *key)
+{
+    const char *method = family_at(config->family)->quantized;
+    char expected[96];
+    if (method == NULL) {
+        return config_check_only(source, key);
+    }
+    if (config_is_text(json_object_get(config_value(source, key->name), "quant_method"), method)) {
+        return TR_OK;
+    }
+    snprintf(expected, sizeof expected, "quant_method \"%s\", or %s", method, key->expected);
+    family_key_t named = *key;
+    named.expected = expected;
+    return config_check_only(source, &named);
+}
+
 static bool is_zero(const source_t *source, const char *key)
 {
     const json_t *value = config_value(source, key);
@@ -367,6 +385,7 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
     case FAMILY_ROTATED: return read_rotated(config, source, key);
     case FAMILY_RECURRENT: return read_recurrent(config, source, key);
     case FAMILY_DENSE: return read_dense(config, source, key);
+    case FAMILY_QUANTIZED: return check_quantized(config, source, key);
     case FAMILY_UNREAD: return TR_OK;
     default: return config_check_only(source, key);
     }

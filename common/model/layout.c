@@ -18,6 +18,7 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_HEAD: return config->head_dim;
     case FAMILY_QKV: return (config->heads + 2 * config->key_value_heads) * config->head_dim;
     case FAMILY_GATE_UP: return 2 * config->intermediate;
+    case FAMILY_HEADS: return config->heads;
     case FAMILY_KEYS: return config->key_value_heads * config->head_dim;
     case FAMILY_EXPERTS: return config->experts;
     case FAMILY_EXPERT_INTERMEDIATE: return config->expert_intermediate;
@@ -39,6 +40,8 @@ static size_t extent_of(const tr_model_config_t *config, family_extent_t extent)
     case FAMILY_ROTATED_KEY_LATENT: return config->latent.rotated + config->latent.key;
     case FAMILY_KEYS_VALUES: return config->heads * (config->latent.plain + config->latent.value);
     case FAMILY_VALUES: return config->heads * config->latent.value;
+    case FAMILY_EXPERTS_GATE_UP: return config->experts * 2 * config->expert_intermediate;
+    case FAMILY_EXPERTS_DOWN: return config->experts * config->hidden;
     case FAMILY_VOCABULARY: return config->vocabulary;
     case FAMILY_POSITIONS: return config->max_positions;
     default: return 1; // FAMILY_VECTOR, FAMILY_LIST, FAMILY_ONE
@@ -66,6 +69,10 @@ static void set_pieces(size_t pieces[TR_PIECES], const tr_model_config_t *config
         pieces[2] = pieces[3] = group * d->value_dim;
     } else if (extent == FAMILY_STATE_GATES) {
         pieces[0] = pieces[1] = group;
+    } else if (extent == FAMILY_EXPERTS_GATE_UP) {
+        pieces[0] = pieces[1] = 1; // a row of gate, the same of up
+    } else if (extent == FAMILY_EXPERTS_DOWN) {
+        pieces[0] = 1;
     }
 }
 
@@ -94,8 +101,11 @@ static bool is_there(const tr_model_config_t *config, size_t segment, tr_weight_
     case TR_WEIGHT_GATE_UP:
     case TR_WEIGHT_DOWN: return !sparse;
     case TR_WEIGHT_ROUTER:
+    case TR_WEIGHT_ROUTER_BIAS:
     case TR_WEIGHT_EXPERT_GATE_UP:
-    case TR_WEIGHT_EXPERT_DOWN: return sparse;
+    case TR_WEIGHT_EXPERT_GATE_UP_BIAS:
+    case TR_WEIGHT_EXPERT_DOWN:
+    case TR_WEIGHT_EXPERT_DOWN_BIAS: return sparse;
     case TR_WEIGHT_SHARED_GATE_UP:
     case TR_WEIGHT_SHARED_DOWN:
     case TR_WEIGHT_SHARED_GATE: return sparse && config->shared_intermediate > 0;
@@ -163,11 +173,13 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     parameter->weight = weight;
     parameter->rows = extent_of(config, tensor->rows);
     parameter->columns = extent_of(config, tensor->columns);
-    parameter->spared = tensor->rows == FAMILY_VECTOR;
-    parameter->rank = parameter->spared || tensor->rows == FAMILY_LIST ? 1
-                      : tensor->columns == FAMILY_TAPS                 ? 3
-                                                                       : 2;
     parameter->form = tensor->form;
+    const bool by_expert = tensor->form == TR_FORM_BY_EXPERT,
+               biases = tensor->columns == FAMILY_ONE;
+    parameter->spared = tensor->rows == FAMILY_VECTOR || (by_expert && biases);
+    parameter->rank = tensor->rows == FAMILY_VECTOR || tensor->rows == FAMILY_LIST ? 1
+                      : tensor->columns == FAMILY_TAPS || (by_expert && !biases)   ? 3
+                                                                                   : 2;
     set_pieces(parameter->pieces, config, tensor);
     // The offset never changes; the place depends on what is trained (tr_layout_select).
     parameter->offset = layout->total;
@@ -178,7 +190,7 @@ static void append(tr_layout_t *layout, const tr_model_config_t *config,
     // product: rows below those of the parameter before. Their biases are one vector.
     weight->rows = parameter->rank == 1 ? 1 : weight->rows + parameter->rows;
     weight->columns = (parameter->rank == 1 ? weight->columns : 0) + parameter->columns;
-    weight->parts = expert + 1;
+    weight->parts = by_expert ? config->experts : expert + 1;
 }
 
 /// The rows of a layer from `at` on that come together: one, or those of one kind that each expert
@@ -274,7 +286,7 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         // transformers' rule: norms and biases do not decay.
         if (weight->trained && parameter->spared) {
             layout->spared.items[layout->spared.count++] =
-                (tr_part_t){parameter->place, parameter->columns};
+                (tr_part_t){parameter->place, parameter->rows * parameter->columns};
         }
     }
     for (size_t k = 0; k < TR_FLATS; k++) {
@@ -309,6 +321,34 @@ static size_t row_rotated_last(const size_t *pieces, size_t row)
     return row - at + (at >= rotated ? at - rotated : plain + (pieces[2] != 0 ? paired : at));
 }
 
+/// Rows of one expert, of the weight's parts.
+static size_t own_rows(const tr_parameter_t *parameter)
+{
+    return parameter->rows / parameter->weight->parts;
+}
+
+void tr_parameter_shape(const tr_parameter_t *parameter, size_t shape[3])
+{
+    const size_t rows = parameter->rows, columns = parameter->columns;
+    const bool turned = parameter->rank == 1 || parameter->form == TR_FORM_TRANSPOSED;
+    shape[0] = turned ? columns : rows;
+    shape[1] = parameter->rank == 3 ? 1 : turned ? rows : columns;
+    shape[2] = columns;
+    if (parameter->form == TR_FORM_BY_EXPERT) {
+        shape[0] = parameter->weight->parts;
+        shape[1] = parameter->rank == 3 ? columns : own_rows(parameter);
+        shape[2] = own_rows(parameter);
+    }
+}
+
+/// The element of the file for a row and a column of a parameter that is stored expert by expert.
+static size_t element_by_expert(const tr_parameter_t *parameter, size_t row, size_t column)
+{
+    const size_t own = own_rows(parameter);
+    return (row / own * parameter->columns + column) * own +
+           row_by_head(parameter->pieces, own, row % own);
+}
+
 size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
 {
     const size_t rows = parameter->rank == 1 ? parameter->columns : parameter->rows;
@@ -318,6 +358,7 @@ size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i)
     case TR_FORM_TRANSPOSED: return column * rows + row;
     case TR_FORM_BY_HEAD: return row_by_head(parameter->pieces, rows, row) * width + column;
     case TR_FORM_ROTATED_LAST: return row_rotated_last(parameter->pieces, row) * width + column;
+    case TR_FORM_BY_EXPERT: return element_by_expert(parameter, row, column);
     default: return i;
     }
 }

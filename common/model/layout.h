@@ -27,11 +27,15 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_OUTPUT_BIAS,
     TR_WEIGHT_GATE_UP_BIAS,
     TR_WEIGHT_DOWN_BIAS,
-    TR_WEIGHT_DELTA_CONVOLUTION, ///< [C, taps] of a layer with a gated delta net (tr_delta_t)
-    TR_WEIGHT_DELTA_SCALE,       ///< [Hv] its gates' scale,
-    TR_WEIGHT_DELTA_SHIFT,       ///< [Hv] and shift
-    TR_WEIGHT_DELTA_NORM,        ///< [V] of what each of its heads reads
-    TR_WEIGHT_SCORE,             ///< [1, H] the head of a scalar model
+    TR_WEIGHT_ROUTER_BIAS,
+    TR_WEIGHT_EXPERT_GATE_UP_BIAS, ///< [E*2F, 1] one expert's after another
+    TR_WEIGHT_EXPERT_DOWN_BIAS,    ///< [E*H, 1]
+    TR_WEIGHT_SINKS,               ///< [Hq] a logit of each head beside those of its keys
+    TR_WEIGHT_DELTA_CONVOLUTION,   ///< [C, taps] of a layer with a gated delta net (tr_delta_t)
+    TR_WEIGHT_DELTA_SCALE,         ///< [Hv] its gates' scale,
+    TR_WEIGHT_DELTA_SHIFT,         ///< [Hv] and shift
+    TR_WEIGHT_DELTA_NORM,          ///< [V] of what each of its heads reads
+    TR_WEIGHT_SCORE,               ///< [1, H] the head of a scalar model
     TR_WEIGHT_QKV,     ///< [(Hq+2Hk)*D, H] query, key and value: the first of those that products
                        ///< read; with a gate after each query head, [(2Hq+2Hk)*D, H]
     TR_WEIGHT_OUTPUT,  ///< [H, Hq*D] from the attention heads back to the residual stream
@@ -57,7 +61,9 @@ typedef enum tr_form {
     TR_FORM_PLAIN,        ///< as in the parameter
     TR_FORM_TRANSPOSED,   ///< a matrix [columns, rows]
     TR_FORM_ROTATED_LAST, ///< rows of a head that are rotated stand after its others, paired or not
-    TR_FORM_BY_HEAD ///< rows of each part (queries, keys, ...) of the first head, of the second
+    TR_FORM_BY_HEAD,  ///< rows of each part (queries, keys, ...) of the first head, of the second
+    TR_FORM_BY_EXPERT ///< [experts, columns, rows of one], or of biases [experts, rows of one];
+                      ///< rows as in TR_FORM_BY_HEAD
 } tr_form_t;
 
 /// A matrix, or the vector of a norm or a bias, as operators read it: one parameter, or several
@@ -80,12 +86,12 @@ typedef struct tr_parameter {
     tr_weight_t *weight; ///< which it is, or a part of
     size_t rows;         ///< 1 for a norm's weight
     size_t columns;
-    size_t rank; ///< 1: a vector; 2; 3: a convolution's, stored as [rows, 1, columns]
+    size_t rank; ///< of the file's tensor
     bool spared; ///< by weight decay: norms and biases
     tr_form_t form;
-    size_t
-        pieces[TR_PIECES]; ///< of TR_FORM_BY_HEAD: rows that each part has of a head; 0: no part;
-                           ///< of TR_FORM_ROTATED_LAST: the others, the rotated, 1 for pairs
+    /// Of TR_FORM_BY_HEAD and TR_FORM_BY_EXPERT: rows that each part has of a head; 0: no part. Of
+    /// TR_FORM_ROTATED_LAST: the others, the rotated, 1 for pairs.
+    size_t pieces[TR_PIECES];
     size_t offset; ///< elements from the start of all parameters, trained or frozen, in their order
     size_t place;  ///< from the start of its weight's vector; offset, where nothing is frozen
 } tr_parameter_t;
@@ -120,6 +126,10 @@ void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config);
 /// Those are that the selection says (NULL: all).
 void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection);
 void tr_layout_release(tr_layout_t *layout);
+
+/// The shape of the file's tensor, of rank dimensions: one for a vector; three for a convolution's
+/// [rows, 1, columns], or as TR_FORM_BY_EXPERT has it. Entries beyond the rank are anything.
+void tr_parameter_shape(const tr_parameter_t *parameter, size_t shape[3]);
 
 /// Which element of the file's tensor is element i of the parameter.
 size_t tr_parameter_stored(const tr_parameter_t *parameter, size_t i);

@@ -60,7 +60,12 @@ void linear_backward(const linear_t *linear, const tr_gradient_t *gradient, tr_t
 void linear_forward_experts(const linear_t *linear, tr_tensor_t y, tr_tensor_t x,
                             tr_tensor_t starts)
 {
-    ops_of(linear)->expert_matmul(linear->parameters->queue, y, x, linear_read(linear), starts);
+    const parameters_t *parameters = linear->parameters;
+    ops_of(linear)->expert_matmul(parameters->queue, y, x, linear_read(linear), starts);
+    if (linear->bias != NULL) {
+        ops_of(linear)->expert_bias(parameters->queue, y, parameters_view(parameters, linear->bias),
+                                    starts);
+    }
 }
 
 void linear_backward_experts(const linear_t *linear, const tr_gradient_t *gradient, tr_tensor_t dx,
@@ -70,6 +75,11 @@ void linear_backward_experts(const linear_t *linear, const tr_gradient_t *gradie
     tr_tensor_t dw = tr_weight_gradient(linear->weight, gradient);
     if (dw.buffer != NULL) {
         ops_of(linear)->expert_weight_gradient(queue, dw, dy, x, starts);
+    }
+    tr_tensor_t dbias =
+        linear->bias != NULL ? tr_weight_gradient(linear->bias, gradient) : (tr_tensor_t){0};
+    if (dbias.buffer != NULL) {
+        ops_of(linear)->expert_bias_gradient(queue, dbias, dy, starts);
     }
     ops_of(linear)->expert_input_gradient(queue, dx, dy, stored(linear), starts);
 }

@@ -66,6 +66,9 @@ static void make_linears(tr_model_t *model)
             {TR_WEIGHT_OUTPUT, TR_WEIGHT_OUTPUT_BIAS},
             {TR_WEIGHT_GATE_UP, TR_WEIGHT_GATE_UP_BIAS},
             {TR_WEIGHT_DOWN, TR_WEIGHT_DOWN_BIAS},
+            {TR_WEIGHT_ROUTER, TR_WEIGHT_ROUTER_BIAS},
+            {TR_WEIGHT_EXPERT_GATE_UP, TR_WEIGHT_EXPERT_GATE_UP_BIAS},
+            {TR_WEIGHT_EXPERT_DOWN, TR_WEIGHT_EXPERT_DOWN_BIAS},
         };
         for (size_t i = 0; i < sizeof biased / sizeof *biased; i++) {
             const tr_weight_t *bias = tr_layout_weight(layout, s, biased[i][1]);

@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "common/base/rng.h"
+#include "common/hf/mxfp4.h"
 #include "common/hf/safetensors.h"
 #include "common/model/families/family.h"
 #include "common/model/model_private.h"
@@ -65,7 +66,11 @@ static float fresh_vector(const tr_model_t *model, const tr_parameter_t *paramet
     case TR_WEIGHT_QKV_BIAS:
     case TR_WEIGHT_OUTPUT_BIAS:
     case TR_WEIGHT_GATE_UP_BIAS:
-    case TR_WEIGHT_DOWN_BIAS: return 0.0f;
+    case TR_WEIGHT_DOWN_BIAS:
+    case TR_WEIGHT_ROUTER_BIAS:
+    case TR_WEIGHT_EXPERT_GATE_UP_BIAS:
+    case TR_WEIGHT_EXPERT_DOWN_BIAS:
+    case TR_WEIGHT_SINKS: return 0.0f;
     case TR_WEIGHT_DELTA_SCALE:
     case TR_WEIGHT_DELTA_SHIFT:
     case TR_WEIGHT_DELTA_NORM: return 1.0f;
@@ -82,7 +87,7 @@ static void randomize_parameter(const tr_model_t *model, float *values, size_t i
     for (size_t i = 0; i < count_of(parameter); i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
         values[i] =
-            parameter->rank == 1
+            parameter->rank == 1 || parameter->spared
                 ? constant
                 : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
     }
@@ -176,6 +181,19 @@ static tr_status read_router_biases(float *biases, const tr_safetensors_t *file,
     return TR_OK;
 }
 
+/// The name of a parameter that the file has in MXFP4; NULL: it has not.
+static const char *packed_name(const tr_safetensors_info_t *found[2], const tr_safetensors_t *file,
+                               const tr_parameter_t *parameter)
+{
+    const char *const names[] = {parameter->name, base_name(parameter->name)};
+    for (size_t i = 0; i < 2 && parameter->form == TR_FORM_BY_EXPERT; i++) {
+        if (tr_mxfp4_find(found, file, names[i])) {
+            return names[i];
+        }
+    }
+    return NULL;
+}
+
 /// Whether transformers leaves a tensor unread too: the language model's head where embeddings are
 /// tied or a scalar head stands, old rotary tables, what is beside a text model.
 static bool is_unread(const family_t *family, const char *name)
@@ -203,15 +221,21 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const tr_model_config
     const size_t count = tr_safetensors_count(file);
     tr_status status = TR_OK;
     bool *known = tr_calloc(count + 1, sizeof *known);
+    const tr_safetensors_info_t *first = tr_safetensors_at(file, 0);
     // Parameters are looked up in the file, which is sorted: mixtures have tens of thousands.
     for (size_t i = 0; i < layout->count; i++) {
         char shared[80];
         const tr_parameter_t *parameter = &layout->parameters[i];
         const char *name = shared_name(shared, file, parameter);
-        const tr_safetensors_info_t *info =
-            tr_safetensors_find(file, name != NULL ? name : stored_name(file, parameter));
-        if (info != NULL) {
-            known[info - tr_safetensors_at(file, 0)] = true;
+        const tr_safetensors_info_t *infos[2] = {NULL, NULL};
+        if (packed_name(infos, file, parameter) == NULL) {
+            infos[0] =
+                tr_safetensors_find(file, name != NULL ? name : stored_name(file, parameter));
+        }
+        for (size_t j = 0; j < 2; j++) {
+            if (infos[j] != NULL) {
+                known[infos[j] - first] = true;
+            }
         }
     }
     for (size_t i = 0; i < config->layers; i++) {
@@ -249,17 +273,34 @@ static size_t columns_of(const tr_parameter_t *parameter)
     return parameter->form == TR_FORM_TRANSPOSED ? parameter->rows : parameter->columns;
 }
 
+/// As read_stored, of a tensor with the weights of all experts, or their biases.
+static tr_status read_by_expert(float *values, const tr_safetensors_t *file,
+                                const tr_parameter_t *parameter, tr_error_t *err)
+{
+    size_t shape[3];
+    const tr_safetensors_info_t *found[2];
+    const char *packed = packed_name(found, file, parameter);
+    tr_parameter_shape(parameter, shape);
+    return packed != NULL
+               ? tr_mxfp4_read(file, packed, shape, values, err)
+               : tr_safetensors_read_part(file, stored_name(file, parameter), shape,
+                                          parameter->rank, values, 0, count_of(parameter), err);
+}
+
 /// The parameter's elements in the file's order, or with values NULL: whether they are there.
 static tr_status read_stored(float *values, const tr_safetensors_t *file,
                              const tr_parameter_t *parameter, tr_error_t *err)
 {
     char room[80];
     const tr_weight_t *weight = parameter->weight;
+    if (parameter->form == TR_FORM_BY_EXPERT) {
+        return read_by_expert(values, file, parameter, err);
+    }
     const char *shared = shared_name(room, file, parameter), *name = stored_name(file, parameter);
     if (shared != NULL) {
         // The tensor's order is that of the weight: expert after expert, gate before up.
         const size_t shape[3] = {weight->parts, weight->rows / weight->parts, weight->columns};
-        return tr_safetensors_read_part(file, shared, shape, values,
+        return tr_safetensors_read_part(file, shared, shape, 3, values,
                                         parameter->place - weight->place, count_of(parameter), err);
     }
     return values == NULL

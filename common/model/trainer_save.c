@@ -314,19 +314,12 @@ static tr_status read_stored(const void *context, void *out, size_t first, size_
 /// A parameter as a tensor of the file, under Hugging Face's name and in its shape.
 static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const stored_t *stored)
 {
-    const bool turned = parameter->rank == 1 || parameter->form == TR_FORM_TRANSPOSED;
-    return (tr_safetensors_entry_t){
-        .name = parameter->name,
-        .dtype = stored->dtype,
-        .rank = parameter->rank,
-        // Entries beyond the rank are not read.
-        .shape = {turned ? parameter->columns : parameter->rows,
-                  parameter->rank == 3 ? 1
-                  : turned             ? parameter->rows
-                                       : parameter->columns,
-                  parameter->columns},
-        .source = &stored->source,
-    };
+    tr_safetensors_entry_t entry = {.name = parameter->name,
+                                    .dtype = stored->dtype,
+                                    .rank = parameter->rank,
+                                    .source = &stored->source};
+    tr_parameter_shape(parameter, entry.shape);
+    return entry;
 }
 
 /// Routers' biases as tensors of the file, in F32 whatever the weights are in, from entries on;

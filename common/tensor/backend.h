@@ -76,6 +76,12 @@ typedef enum tr_gate {
     TR_GATE_SILU     ///< g sigmoid(g)
 } tr_gate_t;
 
+/// SwiGLU with bounds (gpt-oss).
+typedef struct tr_swiglu {
+    float alpha; ///< in the gate's sigmoid
+    float limit; ///< of the gate, and of up in both directions
+} tr_swiglu_t;
+
 /// Geometry of a gated delta net (Yang et al. 2025, "Gated Delta Networks"). A row of qkv is
 /// [Hq*K queries | Hq*K keys | Hv*V values], value head h reading with query and key head
 /// h / (Hv / Hq).
@@ -374,11 +380,24 @@ typedef struct tr_ops {
     void (*attention_gradient)(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dout,
                                tr_tensor_t out, tr_tensor_t lse, tr_tensor_t qkv,
                                const tr_ragged_t *batch, tr_heads_t heads);
+    /// A sink is a logit of a head that joins the sum of its softmax, and has no value. After
+    /// attention, in place: out: [T, Hq*D] *= sigmoid(lse - sink), and the sink joins lse: f32 [T,
+    /// Hq]; sinks: [Hq].
+    void (*sink)(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t sinks);
+    /// dsinks: f32 [Hq] continues its chain over tokens: -= e^(sink - lse) dout . out, of out and
+    /// lse as sink left them, with which attention_gradient gives the rest.
+    void (*sink_gradient)(tr_queue_t *queue, tr_tensor_t dsinks, tr_tensor_t dout, tr_tensor_t out,
+                          tr_tensor_t lse, tr_tensor_t sinks);
     /// y: [T, F] = silu(gate) * up; gate_up: [T, 2F] = [gate | up] (Shazeer 2020).
     void (*swiglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
     void (*swiglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
                             tr_tensor_t gate_up);
-    /// The same with gelu(gate) for silu(gate), in its tanh form: 0.5 x (1 + tanh(sqrt(2/pi) (x +
+    /// y = g sigmoid(alpha g) (u + 1), of g = gate up to limit and u = up within -limit and limit.
+    void (*swiglu_clamped)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up,
+                           tr_swiglu_t options);
+    void (*swiglu_clamped_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                                    tr_tensor_t gate_up, tr_swiglu_t options);
+    /// swiglu with gelu(gate) for silu(gate), in its tanh form: 0.5 x (1 + tanh(sqrt(2/pi) (x +
     /// 0.044715 x^3))) (Hendrycks and Gimpel 2016).
     void (*geglu)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up);
     void (*geglu_gradient)(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
@@ -470,6 +489,11 @@ typedef struct tr_ops {
     /// dw: f32 [E*N, K] continues its chains, each over the rows of its expert.
     void (*expert_weight_gradient)(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t dy, tr_tensor_t x,
                                    tr_tensor_t starts);
+    /// y: [R, N] += bias: [E*N], of the row's expert.
+    void (*expert_bias)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias, tr_tensor_t starts);
+    /// dbias: f32 [E*N] continues its chains, each over the rows of its expert.
+    void (*expert_bias_gradient)(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy,
+                                 tr_tensor_t starts);
     /// y: [T, H], written: sums over a token's rows of x: [R, H], each times its weight (a NULL
     /// buffer: 1), one chain in the order of places: [T, C].
     void (*combine)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t weights,
@@ -544,14 +568,15 @@ typedef struct tr_ops {
     X(read) X(copy) X(zero) X(cast) X(address) X(matmul) X(matmul_input_gradient)                  \
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
-    X(swiglu_gradient) X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient)     \
-    X(copy_pieces) X(sum_pieces)                                                                   \
-    X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)                 \
+    X(swiglu_gradient) X(sink) X(sink_gradient) X(swiglu_clamped) X(swiglu_clamped_gradient)       \
+    X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient) X(copy_pieces)         \
+    X(sum_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)   \
     X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
     X(route_gradient) X(router_facts) X(expert_matmul) X(expert_input_gradient)                    \
-    X(expert_weight_gradient) X(combine) X(combine_gradient) X(gate_rows) X(gate_rows_gradient)    \
-    X(logprob) X(logprob_gradient) X(sample) X(scalar_head) X(scalar_head_gradient)                \
-    X(sum_squares) X(adamw) X(layernorm) X(layernorm_gradient) X(gelu) X(gelu_gradient)
+    X(expert_weight_gradient) X(expert_bias) X(expert_bias_gradient) X(combine)                    \
+    X(combine_gradient) X(gate_rows) X(gate_rows_gradient) X(logprob) X(logprob_gradient)          \
+    X(sample) X(scalar_head) X(scalar_head_gradient) X(sum_squares) X(adamw) X(layernorm)          \
+    X(layernorm_gradient) X(gelu) X(gelu_gradient)
 // clang-format on
 
 /// Bytes of a device that a backend has allocated.

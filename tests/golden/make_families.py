@@ -102,6 +102,13 @@ MODELS = {
                                               tie_word_embeddings=True)),
     "deepseek_v3_scalar": ("deepseek_v3+", dict(**LATENT, num_hidden_layers=1, q_lora_rank=None, n_routed_experts=4, num_experts_per_tok=2,
                                                 n_group=2, topk_group=1, moe_intermediate_size=8, first_k_dense_replace=0)),
+    "gpt_oss": ("gpt_oss", dict(num_hidden_layers=3, num_local_experts=5, num_experts_per_tok=2, sliding_window=9, swiglu_limit=0.8,
+                                rope_parameters={**YARN, "truncate": False})),
+    "gpt_oss_odd": ("gpt_oss", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=3, attention_bias=False, swiglu_alpha=1.3,
+                                    layer_types=["full_attention"], tie_word_embeddings=True)),
+    "gpt_oss_mxfp4": ("gpt_oss", dict(num_hidden_layers=1, hidden_size=64, intermediate_size=32, num_local_experts=3, num_experts_per_tok=2,
+                                      sliding_window=11)),
+    "gpt_oss_scalar": ("gpt_oss+", dict(num_hidden_layers=1, num_local_experts=3, num_experts_per_tok=1, sliding_window=9)),
     "gpt2": ("gpt2", dict(**GPT, tie_word_embeddings=True, hidden_size=24, intermediate_size=None, n_inner=22)),
     "gpt2_exact": ("gpt2", dict(**GPT, intermediate_size=None, num_hidden_layers=1, hidden_size=30, num_attention_heads=3,
                                 activation_function="gelu", tie_word_embeddings=False)),
@@ -123,6 +130,22 @@ def edit(directory):
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def pack(directory, seed):
+    """The experts' weights as MXFP4, with every number and scales from 2^-9 to 2^-3. What they are is transformers' to say, which
+    reads them as bf16; the file of gradients has the tensors that it saves."""
+    generator = torch.Generator().manual_seed(seed)
+    file, path = directory / "model.safetensors", directory / "config.json"
+    tensors, config = load_file(file), json.loads(path.read_text())
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        shape = (experts, outputs, inputs // 32)
+        tensors[name + "_blocks"] = torch.randint(0, 256, (*shape, 16), generator=generator, dtype=torch.uint8)
+        tensors[name + "_scales"] = torch.randint(118, 125, shape, generator=generator, dtype=torch.uint8)
+    save_file(tensors, file, metadata={"format": "pt"})
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
 def make(name):
     family, options = MODELS[name]
     seed = zlib.crc32(name.encode()) % 10000  # a new name changes no other model
@@ -133,6 +156,8 @@ def make(name):
                                   **({"num_labels": 1, "pad_token_id": 0} if scalar else {"pad_token_id": None}))
     directory = save(name, auto, config, seed, torch.bfloat16)
     edit(directory)
+    if name.endswith("mxfp4"):
+        pack(directory, seed)
     golden(directory, auto, scalar, seed + 1000)
 
 

@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 HERE = pathlib.Path(__file__).parent / "models"
-BALANCED = ("qwen3_moe", "mixtral")
+BALANCED = ("qwen3_moe", "mixtral", "gpt_oss")
 LENGTHS = (1, 5, 17, 33, 40)
 COMMON = dict(vocab_size=61, hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4,
               max_position_embeddings=64, bos_token_id=1, eos_token_id=2)

@@ -417,15 +417,19 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
                 dweights = rig_zeros(rig, s.t, s.k), pull = floats(rig, 1, count, 2);
     tr_tensor_t x = matrix(rig, s.t, s.n, 3), w = matrix(rig, count * width, s.n, 4),
                 dw = floats(rig, count * width, s.n, 5), rows_x = rig_real(rig, rows, s.n, NULL),
-                y = rig_real(rig, rows, width, NULL), sum = rig_real(rig, s.t, width, NULL);
+                y = rig_real(rig, rows, width, NULL), sum = rig_real(rig, s.t, width, NULL),
+                dbias = floats(rig, count, width, 8);
     rig->ops->route(rig->queue, &routes, logits, router);
     rig->ops->gather_rows(rig->queue, rows_x, x, routes.tokens);
     rig->ops->expert_matmul(rig->queue, y, rows_x, w, routes.starts);
+    rig->ops->expert_bias(rig->queue, y, matrix(rig, count, width, 7), routes.starts);
     rig->ops->combine(rig->queue, sum, y, routes.weights, routes.places);
     put(outputs, rig, sum);
     rig->ops->combine_gradient(rig->queue, y, dweights, matrix(rig, s.t, width, 6), y,
                                routes.weights, routes.places);
     rig->ops->expert_weight_gradient(rig->queue, dw, y, rows_x, routes.starts);
+    rig->ops->expert_bias_gradient(rig->queue, dbias, y, routes.starts);
+    put(outputs, rig, dbias);
     rig->ops->expert_input_gradient(rig->queue, rows_x, y, w, routes.starts);
     rig->ops->combine(rig->queue, x, rows_x, (tr_tensor_t){0}, routes.places);
     rig->ops->route_gradient(rig->queue, dlogits, dweights, s.n % 16 == 0 ? (tr_tensor_t){0} : pull,
@@ -433,6 +437,43 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
     put(outputs, rig, dw);
     put(outputs, rig, x);
     put(outputs, rig, dlogits);
+}
+
+static void swiglu_clamped(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    const tr_swiglu_t options = {1.702f, 0.75f};
+    tr_tensor_t gate_up = matrix(rig, s.t, 2 * s.n, 1), dy = matrix(rig, s.t, s.n, 2),
+                y = rig_real(rig, s.t, s.n, NULL), d = rig_real(rig, s.t, 2 * s.n, NULL);
+    rig->ops->swiglu_clamped(rig->queue, y, gate_up, options);
+    rig->ops->swiglu_clamped_gradient(rig->queue, d, dy, gate_up, options);
+    put(outputs, rig, y);
+    put(outputs, rig, d);
+}
+
+Test(cuda_swiglu_clamped, equals_the_cpu_s)
+{
+    check_everywhere(swiglu_clamped, layers, COUNT(layers), "swiglu with bounds");
+}
+
+/// k heads of n elements, and logits of a router with a bias, which are f32 in either precision.
+static void sinks(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    tr_tensor_t out = matrix(rig, s.t, s.k * s.n, 1), dout = matrix(rig, s.t, s.k * s.n, 2),
+                sink = matrix(rig, 1, s.k, 3), lse = floats(rig, s.t, s.k, 4),
+                dsink = floats(rig, 1, s.k, 5), logits = floats(rig, s.t, s.k, 6);
+    rig->ops->sink(rig->queue, out, lse, sink);
+    rig->ops->sink_gradient(rig->queue, dsink, dout, out, lse, sink);
+    rig->ops->add_bias(rig->queue, logits, sink);
+    put(outputs, rig, out);
+    put(outputs, rig, lse);
+    put(outputs, rig, dsink);
+    put(outputs, rig, logits);
+}
+
+Test(cuda_sinks, equal_the_cpu_s)
+{
+    const shape_t heads[] = {{1, 8, 1}, {37, 6, 4}, {16, 64, 3}, {5, 33, 19}};
+    check_everywhere(sinks, heads, COUNT(heads), "sinks");
 }
 
 static void router_facts(rig_t *rig, shape_t s, outputs_t *outputs)

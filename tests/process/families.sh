@@ -4,7 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 command -v python3 >/dev/null || skip "there is no python3"
 
-names=(llama_biases qwen2 qwen3 qwen3_5 qwen3_5_moe qwen3_next deepseek_v3 ministral gemma2 gemma3 phi3 smollm3 olmo2 olmo3 granite qwen3_moe mixtral qwen2_moe olmoe gpt2 gpt_neox)
+names=(llama_biases qwen2 qwen3 qwen3_5 qwen3_5_moe qwen3_next deepseek_v3 ministral gemma2 gemma3 phi3 smollm3 olmo2 olmo3 granite qwen3_moe mixtral qwen2_moe olmoe gpt_oss gpt2 gpt_neox)
 [ -z "${TROUPE_TEST_BRIEF:-}" ] || names=(qwen3 qwen3_5 qwen3_moe gpt2) # slow builds
 
 python3 - "$SCRATCH" <<'PYTHON' || fail "no rows"

@@ -12,13 +12,13 @@ static const family_t *const FAMILIES[] = {
     &family_smollm3,     &family_olmo2,       &family_olmo3,     &family_granite,
     &family_qwen3_moe,   &family_mixtral,     &family_qwen2_moe, &family_olmoe,
     &family_gpt2,        &family_gpt_neox,    &family_qwen3_5,   &family_qwen3_next,
-    &family_qwen3_5_moe, &family_deepseek_v3,
+    &family_qwen3_5_moe, &family_deepseek_v3, &family_gpt_oss,
 };
 
 /// Scores are a reward model's: ours alone, for transformers keeps what it does not know.
 static const family_key_t SHARED_KEYS[] = {
     // Quantized weights come as tensors of other names and dtypes.
-    {"quantization_config", FAMILY_ONLY, .only = "null",
+    {"quantization_config", FAMILY_QUANTIZED, .only = "null",
      .expected = "none (weights as F32, BF16 or F16)", .written = FAMILY_NEVER},
     {"score_mean", FAMILY_REAL, offsetof(tr_model_config_t, score_mean), .lowest = -1e30,
      .highest = 1e30, .written = FAMILY_WITH_SCORES},

@@ -32,6 +32,7 @@ typedef enum family_key_kind {
     FAMILY_ROTATED,   ///< tr_layer_set_t of layers with a 0, from a list of 0 and 1
     FAMILY_DENSE,     ///< tr_layer_set_t, from a list of the numbers of layers
     FAMILY_UNREAD,    ///< not stored: other families have it, and it says nothing in this one
+    FAMILY_QUANTIZED, ///< not stored: an object with the family's quant_method (family_t), or null
     FAMILY_ONLY       ///< not stored: what it may say is `only` or nothing
 } family_key_kind_t;
 
@@ -117,8 +118,8 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
 
 /// Of a mixture of experts, but for how many experts there are; the arguments are defaults.
 #define FAMILY_ROUTER_KEYS(chosen, coefficient)                                            \
-    {"num_experts_per_tok", FAMILY_SIZE, .offset = FAMILY_FIELD(experts_chosen),           \
-     .fallback = (chosen), .highest = 1024},                                               \
+    {"num_experts_per_tok", FAMILY_SIZE,     .offset = FAMILY_FIELD(experts_chosen),       \
+     .fallback = (chosen),  .highest = 1024, .also = "experts_per_token"},                 \
         {"output_router_logits", FAMILY_BOOL, .offset = FAMILY_FIELD(router_logits)},      \
     {                                                                                      \
         "router_aux_loss_coef", FAMILY_REAL, .offset = FAMILY_FIELD(router_aux_loss_coef), \
@@ -146,12 +147,15 @@ typedef enum family_extent {
     FAMILY_HIDDEN,
     FAMILY_INTERMEDIATE,
     FAMILY_QUERIES, ///< heads * head_dim
+    FAMILY_HEADS,
     FAMILY_KEYS,    ///< key_value_heads * head_dim
     FAMILY_HEAD,    ///< head_dim
     FAMILY_QKV,     ///< queries, keys and values, in one tensor
     FAMILY_GATE_UP, ///< the MLP's gate and up, in one tensor
     FAMILY_EXPERTS,
     FAMILY_EXPERT_INTERMEDIATE,
+    FAMILY_EXPERTS_GATE_UP, ///< of all experts, in one tensor
+    FAMILY_EXPERTS_DOWN,    ///< likewise
     FAMILY_SHARED_INTERMEDIATE,
     FAMILY_GATED_QUERIES,      ///< twice the queries: each head's gate follows it
     FAMILY_CHANNELS,           ///< of a gated delta net (tr_delta_t): queries, keys and values,
@@ -258,6 +262,7 @@ typedef struct family {
     /// What stands in the name of a layer's router's bias (tr_router_t) before and after the number
     /// of the layer: no parameter, but carried along; NULL: none has one.
     const char *router_bias[2];
+    const char *quantized;           ///< quant_method of weights that are read; NULL: none are
     const family_wrapped_t *wrapped; ///< NULL: it is not published within another model
 } family_t;
 
@@ -285,6 +290,7 @@ extern const family_tensors_t family_llama_tensors;
 extern const family_t family_llama, family_qwen2, family_qwen3, family_mistral, family_ministral,
     family_gemma2, family_gemma3, family_phi3, family_smollm3, family_olmo2, family_olmo3,
     family_granite, family_qwen3_moe, family_mixtral, family_qwen2_moe, family_olmoe, family_gpt2,
-    family_gpt_neox, family_qwen3_5, family_qwen3_next, family_qwen3_5_moe, family_deepseek_v3;
+    family_gpt_neox, family_qwen3_5, family_qwen3_next, family_qwen3_5_moe, family_deepseek_v3,
+    family_gpt_oss;
 
 #endif

@@ -291,3 +291,66 @@ void cpu_attention_gradient(tr_queue_t *queue, tr_tensor_t dqkv, tr_tensor_t dou
     // Not cpu_for: sequences differ in length, so the pool hands out single tasks.
     tr_pool_run(queue->backend->pool, batch->sequences * heads.key_value, attend_gradient, &a);
 }
+
+// Sinks
+
+typedef struct sinks {
+    const cpu_kernels_t *kernels;
+    float *out, *lse, *dsinks;
+    const float *dout, *sinks;
+    size_t tokens, heads, dim;
+} sinks_t;
+
+static sinks_t sinks_of(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t sinks)
+{
+    const size_t heads = tr_tensor_count(sinks);
+    TR_ASSERT_SHAPE(lse, out.rows, heads);
+    TR_ASSERT(out.columns % heads == 0, "%zu columns of %zu heads", out.columns, heads);
+    return (sinks_t){.kernels = queue->backend->kernels,
+                     .out = cpu_f32(out),
+                     .lse = cpu_f32(lse),
+                     .sinks = cpu_widened(queue->backend, CPU_SLOT_VECTOR, sinks),
+                     .tokens = out.rows,
+                     .heads = heads,
+                     .dim = out.columns / heads};
+}
+
+static void sink_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const sinks_t *s = context;
+    (void)thread;
+    for (size_t t = first; t < first + count; t++) {
+        s->kernels->sink(s->out + t * s->heads * s->dim, s->lse + t * s->heads, s->sinks, s->heads,
+                         s->dim);
+    }
+}
+
+void cpu_sink(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t sinks)
+{
+    sinks_t s = sinks_of(queue, out, lse, sinks);
+    cpu_for(queue->backend, s.tokens, 1 + 16384 / (1 + out.columns), sink_rows, &s);
+}
+
+/// Heads first..first+count-1, each a chain over tokens.
+static void sink_slopes(void *context, size_t first, size_t count, size_t thread)
+{
+    const sinks_t *s = context;
+    (void)thread;
+    for (size_t t = 0; t < s->tokens; t++) {
+        const size_t head = t * s->heads + first;
+        s->kernels->sink_gradient(s->dsinks + first, s->dout + head * s->dim,
+                                  s->out + head * s->dim, s->lse + head, s->sinks + first, count,
+                                  s->dim);
+    }
+}
+
+void cpu_sink_gradient(tr_queue_t *queue, tr_tensor_t dsinks, tr_tensor_t dout, tr_tensor_t out,
+                       tr_tensor_t lse, tr_tensor_t sinks)
+{
+    sinks_t s = sinks_of(queue, out, lse, sinks);
+    s.dout = cpu_f32(dout);
+    s.dsinks = cpu_f32(dsinks);
+    TR_ASSERT_SHAPE(dout, out.rows, out.columns);
+    TR_ASSERT_COUNT(dsinks, s.heads);
+    cpu_for(queue->backend, s.heads, 1 + 16384 / (1 + s.tokens * s.dim), sink_slopes, &s);
+}

@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+#include "common/base/real.h"
+
 /// Rotates up to 16 pairs (first[i], second[i]) by their angles; the inverse is the angle's
 /// negative.
 SIMD void rotate(float *first, float *second, const float *cosine, const float *sine, size_t n,
@@ -63,6 +65,78 @@ void CPU_NAME(cpu_swiglu_gradient)(float *dgate_up, const float *dy, const float
             v16 slope = v_mul(s, v_fma(gate, v_sub(one, s), one));
             v_store_n(dgate_up + i, v_mul(v_mul(d, up), slope), lanes);
             v_store_n(dgate_up + n + i, v_mul(d, v_mul(gate, s)), lanes);
+        }
+    }
+}
+
+/// y = g v_sigmoid(alpha g) (u + 1) of bounded gate and up. A NaN passes the bounds.
+void CPU_NAME(cpu_swiglu_clamped)(float *y, const float *gate_up, size_t rows, size_t n,
+                                  tr_swiglu_t options)
+{
+    const v16 limit = v_set1(options.limit), lowest = v_set1(0.0f - options.limit),
+              alpha = v_set1(options.alpha), one = v_set1(1.0f);
+    for (size_t r = 0; r < rows; r++, y += n, gate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_min(limit, v_load_n(gate_up + i, lanes)),
+                up = v_max(lowest, v_min(limit, v_load_n(gate_up + n + i, lanes)));
+            v16 gated = v_mul(gate, v_sigmoid(v_mul(alpha, gate)));
+            v_store_n(y + i, v_mul(gated, v_add(up, one)), lanes);
+        }
+    }
+}
+
+/// dgate = dy (u + 1) s (1 + alpha g (1 - s)), dup = dy g s, s = v_sigmoid(alpha g); 0 beyond a
+/// bound.
+void CPU_NAME(cpu_swiglu_clamped_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                           size_t rows, size_t n, tr_swiglu_t options)
+{
+    const v16 limit = v_set1(options.limit), lowest = v_set1(0.0f - options.limit),
+              alpha = v_set1(options.alpha), one = v_set1(1.0f), zero = v_zero();
+    for (size_t r = 0; r < rows; r++, dy += n, gate_up += 2 * n, dgate_up += 2 * n) {
+        for (size_t i = 0; i < n; i += LANES) {
+            size_t lanes = n - i < LANES ? n - i : LANES;
+            v16 gate = v_load_n(gate_up + i, lanes), up = v_load_n(gate_up + n + i, lanes);
+            v16 g = v_min(limit, gate), u = v_max(lowest, v_min(limit, up));
+            v16 d = v_load_n(dy + i, lanes), a = v_mul(alpha, g), s = v_sigmoid(a);
+            v16 slope = v_mul(s, v_fma(a, v_sub(one, s), one));
+            v16 dgate = v_mul(v_mul(d, v_add(u, one)), slope), dup = v_mul(d, v_mul(g, s));
+            v_store_n(dgate_up + i, v_select_lt(limit, gate, zero, dgate), lanes);
+            dup = v_select_lt(limit, up, zero, v_select_lt(up, lowest, zero, dup));
+            v_store_n(dgate_up + n + i, dup, lanes);
+        }
+    }
+}
+
+/// lse becomes log(e^lse + e^sink), from the greater of the two on.
+void CPU_NAME(cpu_sink)(float *out, float *lse, const float *sinks, size_t heads, size_t dim)
+{
+    for (size_t i = 0; i < heads; i += LANES) {
+        const size_t lanes = heads - i < LANES ? heads - i : LANES;
+        float factor[LANES], greatest[LANES], sum[LANES];
+        v16 own = v_load_n(lse + i, lanes), sink = v_load_n(sinks + i, lanes),
+            most = v_max(own, sink);
+        v_store(factor, v_sigmoid(v_sub(own, sink)));
+        v_store(greatest, most);
+        v_store(sum, v_add(v_exp(v_sub(own, most)), v_exp(v_sub(sink, most))));
+        for (size_t h = 0; h < lanes; h++) {
+            float *row = out + (i + h) * dim;
+            lse[i + h] = greatest[h] + (float)tr_real_log((double)sum[h]);
+            CPU_NAME(cpu_scale)(row, row, factor[h], dim);
+        }
+    }
+}
+
+void CPU_NAME(cpu_sink_gradient)(float *dsinks, const float *dout, const float *out,
+                                 const float *lse, const float *sinks, size_t heads, size_t dim)
+{
+    for (size_t i = 0; i < heads; i += LANES) {
+        const size_t lanes = heads - i < LANES ? heads - i : LANES;
+        float share[LANES];
+        v_store(share, v_exp(v_sub(v_load_n(sinks + i, lanes), v_load_n(lse + i, lanes))));
+        for (size_t h = 0; h < lanes; h++) {
+            const size_t at = (i + h) * dim;
+            dsinks[i + h] = dsinks[i + h] - share[h] * CPU_NAME(cpu_dot)(dout + at, out + at, dim);
         }
     }
 }

@@ -403,6 +403,111 @@ void cpu_expert_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t d
     }
 }
 
+// Biases by expert
+
+typedef struct biases {
+    const cpu_kernels_t *kernels;
+    float *y;       // [R, n], or dbias: [E, n]
+    const float *x; // bias: [E, n], or dy: [R, n]
+    const int32_t *starts;
+    size_t n;
+} biases_t;
+
+static biases_t biases_of(tr_queue_t *queue, tr_tensor_t rows, tr_tensor_t bias, tr_tensor_t starts)
+{
+    TR_ASSERT_COUNT(bias, experts_of(starts) * rows.columns);
+    return (biases_t){
+        .kernels = queue->backend->kernels, .starts = cpu_i32(starts), .n = rows.columns};
+}
+
+static void add_biases(void *context, size_t first, size_t count, size_t thread)
+{
+    const biases_t *b = context;
+    for (size_t e = first; e < first + count; e++) {
+        for (size_t r = (size_t)b->starts[e]; r < (size_t)b->starts[e + 1]; r++) {
+            b->kernels->add(b->y + r * b->n, b->y + r * b->n, b->x + e * b->n, b->n);
+        }
+    }
+}
+
+void cpu_expert_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias, tr_tensor_t starts)
+{
+    biases_t b = biases_of(queue, y, bias, starts);
+    b.y = cpu_f32(y);
+    b.x = cpu_widened(queue->backend, CPU_SLOT_VECTOR, bias);
+    cpu_for(queue->backend, experts_of(starts), row_grain(tr_tensor_count(y) / experts_of(starts)),
+            add_biases, &b);
+}
+
+static void sum_biases(void *context, size_t first, size_t count, size_t thread)
+{
+    const biases_t *b = context;
+    for (size_t e = first; e < first + count; e++) {
+        for (size_t r = (size_t)b->starts[e]; r < (size_t)b->starts[e + 1]; r++) {
+            b->kernels->add(b->y + e * b->n, b->y + e * b->n, b->x + r * b->n, b->n);
+        }
+    }
+}
+
+void cpu_expert_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy,
+                              tr_tensor_t starts)
+{
+    biases_t b = biases_of(queue, dy, dbias, starts);
+    b.y = cpu_f32(dbias);
+    b.x = cpu_f32(dy);
+    cpu_for(queue->backend, experts_of(starts), row_grain(tr_tensor_count(dy) / experts_of(starts)),
+            sum_biases, &b);
+}
+
+// SwiGLU with bounds
+
+typedef struct clamped {
+    const cpu_kernels_t *kernels;
+    float *y;
+    const float *dy, *gate_up;
+    size_t n;
+    tr_swiglu_t options;
+} clamped_t;
+
+static void clamped_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const clamped_t *c = context;
+    c->kernels->swiglu_clamped(c->y + first * c->n, c->gate_up + first * 2 * c->n, count, c->n,
+                               c->options);
+}
+
+void cpu_swiglu_clamped(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up, tr_swiglu_t options)
+{
+    clamped_t c = {.kernels = queue->backend->kernels,
+                   .y = cpu_f32(y),
+                   .gate_up = cpu_f32(gate_up),
+                   .n = y.columns,
+                   .options = options};
+    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
+    cpu_for(queue->backend, y.rows, row_grain(4 * c.n), clamped_rows, &c);
+}
+
+static void clamped_slopes(void *context, size_t first, size_t count, size_t thread)
+{
+    const clamped_t *c = context;
+    c->kernels->swiglu_clamped_gradient(c->y + first * 2 * c->n, c->dy + first * c->n,
+                                        c->gate_up + first * 2 * c->n, count, c->n, c->options);
+}
+
+void cpu_swiglu_clamped_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                                 tr_tensor_t gate_up, tr_swiglu_t options)
+{
+    clamped_t c = {.kernels = queue->backend->kernels,
+                   .y = cpu_f32(dgate_up),
+                   .dy = cpu_f32(dy),
+                   .gate_up = cpu_f32(gate_up),
+                   .n = dy.columns,
+                   .options = options};
+    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
+    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
+    cpu_for(queue->backend, dy.rows, row_grain(8 * c.n), clamped_slopes, &c);
+}
+
 // Sums over a token's experts
 
 typedef struct sums {

@@ -167,6 +167,14 @@ typedef struct cpu_kernels {
     void (*swiglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*swiglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
                             size_t n);
+    void (*swiglu_clamped)(float *y, const float *gate_up, size_t rows, size_t n,
+                           tr_swiglu_t options);
+    void (*swiglu_clamped_gradient)(float *dgate_up, const float *dy, const float *gate_up,
+                                    size_t rows, size_t n, tr_swiglu_t options);
+    // Of a row: out: [heads * dim], lse, sinks and dsinks: [heads].
+    void (*sink)(float *out, float *lse, const float *sinks, size_t heads, size_t dim);
+    void (*sink_gradient)(float *dsinks, const float *dout, const float *out, const float *lse,
+                          const float *sinks, size_t heads, size_t dim);
     void (*geglu)(float *y, const float *gate_up, size_t rows, size_t n);
     void (*geglu_gradient)(float *dgate_up, const float *dy, const float *gate_up, size_t rows,
                            size_t n);
@@ -244,7 +252,8 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 // clang-format off
 #define CPU_KERNELS(X)                                                                             \
     X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
-    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient) X(geglu)      \
+    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient)               \
+    X(swiglu_clamped) X(swiglu_clamped_gradient) X(sink) X(sink_gradient) X(geglu)                 \
     X(geglu_gradient) X(narrow) X(widen) X(narrow_pairs) X(add) X(scale) X(dot) X(weighted_rows)   \
     X(adamw) X(cap) X(divide) X(softmax) X(gate) X(gate_gradient) X(convolution)                   \
     X(convolution_gradient) X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)      \

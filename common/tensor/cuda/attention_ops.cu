@@ -473,3 +473,89 @@ void cuda_attention(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tens
         attend(queue, a, batch);
     });
 }
+
+// Sinks
+
+/// A block a token, which scales what its heads read before lse changes.
+template <typename T>
+static __global__ void sink_rows(T *out, float *lse, const T *sinks, size_t heads, size_t dim)
+{
+    T *row = out + blockIdx.x * heads * dim;
+    float *own = lse + blockIdx.x * heads;
+    for (size_t i = threadIdx.x; i < heads * dim; i += blockDim.x) {
+        const size_t h = i / dim;
+        cuda_store(row + i, cuda_load(row[i]) * cuda_sigmoid(own[h] - cuda_load(sinks[h])));
+    }
+    __syncthreads();
+    for (size_t h = threadIdx.x; h < heads; h += blockDim.x) {
+        const float a = own[h], b = cuda_load(sinks[h]), most = a > b ? a : b;
+        const float sum = cuda_exp(a - most) + cuda_exp(b - most);
+        own[h] = most + static_cast<float>(cuda_log(static_cast<double>(sum)));
+    }
+}
+
+static void check_sinks(tr_tensor_t out, tr_tensor_t lse, tr_tensor_t sinks)
+{
+    const size_t heads = tr_tensor_count(sinks);
+    TR_ASSERT_SHAPE(lse, out.rows, heads);
+    TR_ASSERT(out.columns % heads == 0, "%zu columns of %zu heads", out.columns, heads);
+}
+
+void cuda_sink(tr_queue_t *queue, tr_tensor_t out, tr_tensor_t lse, tr_tensor_t sinks)
+{
+    const size_t heads = tr_tensor_count(sinks);
+    check_sinks(out, lse, sinks);
+    cuda_with_type(out.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(out.rows), CUDA_BLOCK, 0, sink_rows<T>,
+                    cuda_real<T>(out), cuda_f32(lse), cuda_real<T>(sinks), heads,
+                    out.columns / heads);
+    });
+}
+
+/// A block a head. 16 lanes a token, as the CPU's dot product; then one thread adds the tokens' up
+/// in their order.
+template <typename T>
+static __global__ void sink_slopes(float *dsinks, const T *dout, const T *out, const float *lse,
+                                   const T *sinks, size_t tokens, size_t heads, size_t dim)
+{
+    enum { L = CUDA_EXACT, TOKENS = CUDA_BLOCK / L };
+    __shared__ float products[TOKENS];
+    const size_t h = blockIdx.x, lane = threadIdx.x % L;
+    float dsink = dsinks[h];
+    for (size_t first = 0; first < tokens; first += TOKENS) {
+        const size_t own = first + threadIdx.x / L, t = own < tokens ? own : 0;
+        const size_t at = (t * heads + h) * dim;
+        float sum = 0.0f;
+        for (size_t i = lane; i < dim; i += L) {
+            sum = fmaf(cuda_load(dout[at + i]), cuda_load(out[at + i]), sum);
+        }
+        sum = cuda_sum_lanes<L>(sum, NULL);
+        if (lane == 0) {
+            products[threadIdx.x / L] = cuda_exp(cuda_load(sinks[h]) - lse[t * heads + h]) * sum;
+        }
+        __syncthreads();
+        for (size_t i = 0; i < TOKENS && first + i < tokens; i++) {
+            dsink = dsink - products[i];
+        }
+        __syncthreads(); // all have read the products before the next ones
+    }
+    if (threadIdx.x == 0) {
+        dsinks[h] = dsink;
+    }
+}
+
+void cuda_sink_gradient(tr_queue_t *queue, tr_tensor_t dsinks, tr_tensor_t dout, tr_tensor_t out,
+                        tr_tensor_t lse, tr_tensor_t sinks)
+{
+    const size_t heads = tr_tensor_count(sinks);
+    check_sinks(out, lse, sinks);
+    TR_ASSERT_SHAPE(dout, out.rows, out.columns);
+    TR_ASSERT_COUNT(dsinks, heads);
+    cuda_with_type(out.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(heads), CUDA_BLOCK, 0, sink_slopes<T>,
+                    cuda_f32(dsinks), cuda_real<T>(dout), cuda_real<T>(out), cuda_f32(lse),
+                    cuda_real<T>(sinks), out.rows, heads, out.columns / heads);
+    });
+}

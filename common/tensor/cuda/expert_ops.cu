@@ -416,6 +416,133 @@ void cuda_expert_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_t 
     });
 }
 
+// Biases by expert
+
+/// A block a row, whose expert is the last one that starts at it or before it.
+template <typename T>
+static __global__ void add_biases(T *y, const T *bias, const int32_t *starts, size_t experts,
+                                  size_t n)
+{
+    const int32_t row = static_cast<int32_t>(blockIdx.x);
+    size_t low = 0, high = experts - 1;
+    while (low < high) {
+        const size_t middle = (low + high + 1) / 2;
+        low = starts[middle] <= row ? middle : low;
+        high = starts[middle] <= row ? high : middle - 1;
+    }
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x) {
+        T *at = y + blockIdx.x * n + i;
+        cuda_store(at, cuda_load(*at) + cuda_load(bias[low * n + i]));
+    }
+}
+
+void cuda_expert_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias, tr_tensor_t starts)
+{
+    TR_ASSERT_COUNT(bias, experts_of(starts) * y.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, static_cast<unsigned>(y.rows), CUDA_BLOCK, 0, add_biases<T>,
+                    cuda_real<T>(y), cuda_real<T>(bias), cuda_i32(starts), experts_of(starts),
+                    y.columns);
+    });
+}
+
+/// A thread a column of expert blockIdx.y, one chain down its rows.
+template <typename T>
+static __global__ void sum_biases(float *dbias, const T *dy, const int32_t *starts, size_t n)
+{
+    const size_t i = thread_index(), e = blockIdx.y;
+    if (i < n) {
+        float sum = dbias[e * n + i];
+        for (int32_t r = starts[e]; r < starts[e + 1]; r++) {
+            sum = sum + cuda_load(dy[static_cast<size_t>(r) * n + i]);
+        }
+        dbias[e * n + i] = sum;
+    }
+}
+
+void cuda_expert_bias_gradient(tr_queue_t *queue, tr_tensor_t dbias, tr_tensor_t dy,
+                               tr_tensor_t starts)
+{
+    const size_t experts = experts_of(starts);
+    TR_ASSERT_COUNT(dbias, experts * dy.columns);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue,
+                    dim3(cuda_blocks(dy.columns, CUDA_BLOCK), static_cast<unsigned>(experts)),
+                    CUDA_BLOCK, 0, sum_biases<T>, cuda_f32(dbias), cuda_real<T>(dy),
+                    cuda_i32(starts), dy.columns);
+    });
+}
+
+// SwiGLU with bounds
+
+static __device__ __forceinline__ float at_most(float limit, float x)
+{
+    return limit < x ? limit : x;
+}
+
+static __device__ __forceinline__ float at_least(float limit, float x)
+{
+    return limit > x ? limit : x;
+}
+
+/// A thread an element of y: [rows, n].
+template <typename T>
+static __global__ void clamped_elements(T *y, const T *gate_up, size_t count, size_t n,
+                                        tr_swiglu_t options)
+{
+    const size_t i = thread_index();
+    if (i < count) {
+        const T *row = gate_up + i / n * 2 * n;
+        const float limit = options.limit, gate = at_most(limit, cuda_load(row[i % n])),
+                    up = at_least(0.0f - limit, at_most(limit, cuda_load(row[n + i % n])));
+        cuda_store(y + i, (gate * cuda_sigmoid(options.alpha * gate)) * (up + 1.0f));
+    }
+}
+
+void cuda_swiglu_clamped(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t gate_up, tr_swiglu_t options)
+{
+    const size_t count = tr_tensor_count(y);
+    TR_ASSERT_SHAPE(gate_up, y.rows, 2 * y.columns);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, clamped_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(gate_up), count, y.columns, options);
+    });
+}
+
+template <typename T>
+static __global__ void clamped_slopes(T *dgate_up, const T *dy, const T *gate_up, size_t count,
+                                      size_t n, tr_swiglu_t options)
+{
+    const size_t i = thread_index();
+    if (i < count) {
+        const size_t at = i / n * 2 * n + i % n;
+        const float limit = options.limit, gate = cuda_load(gate_up[at]),
+                    up = cuda_load(gate_up[at + n]);
+        const float g = at_most(limit, gate), u = at_least(0.0f - limit, at_most(limit, up));
+        const float d = cuda_load(dy[i]), a = options.alpha * g, s = cuda_sigmoid(a);
+        const float slope = s * fmaf(a, 1.0f - s, 1.0f);
+        cuda_store(dgate_up + at, limit < gate ? 0.0f : (d * (u + 1.0f)) * slope);
+        cuda_store(dgate_up + at + n, limit < up || up < 0.0f - limit ? 0.0f : d * (g * s));
+    }
+}
+
+void cuda_swiglu_clamped_gradient(tr_queue_t *queue, tr_tensor_t dgate_up, tr_tensor_t dy,
+                                  tr_tensor_t gate_up, tr_swiglu_t options)
+{
+    const size_t count = tr_tensor_count(dy);
+    TR_ASSERT_SHAPE(gate_up, dy.rows, 2 * dy.columns);
+    TR_ASSERT_SHAPE(dgate_up, dy.rows, 2 * dy.columns);
+    cuda_with_type(dy.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, clamped_slopes<T>,
+                    cuda_real<T>(dgate_up), cuda_real<T>(dy), cuda_real<T>(gate_up), count,
+                    dy.columns, options);
+    });
+}
+
 // Sums over a token's experts
 
 /// A block a token.

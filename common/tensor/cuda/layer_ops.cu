@@ -701,8 +701,8 @@ void cuda_add(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b)
     });
 }
 
-template <typename T>
-static __global__ void add_bias_elements(T *y, const T *bias, size_t count, size_t n)
+template <typename T, typename U>
+static __global__ void add_bias_elements(T *y, const U *bias, size_t count, size_t n)
 {
     size_t i = thread_index();
     if (i < count) {
@@ -715,9 +715,13 @@ void cuda_add_bias(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t bias)
     const size_t count = tr_tensor_count(y);
     TR_ASSERT_COUNT(bias, y.columns);
     cuda_with_type(y.dtype, [&](auto zero) {
-        typedef decltype(zero) T;
-        cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0, add_bias_elements<T>,
-                    cuda_real<T>(y), cuda_real<T>(bias), count, y.columns);
+        cuda_with_type(bias.dtype, [&](auto none) { // logits of a router are f32
+            typedef decltype(zero) T;
+            typedef decltype(none) U;
+            cuda_launch(queue, cuda_blocks(count, CUDA_BLOCK), CUDA_BLOCK, 0,
+                        add_bias_elements<T, U>, cuda_real<T>(y), cuda_real<U>(bias), count,
+                        y.columns);
+        });
     });
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/hf/safetensors.h"
+#include "common/hf/mxfp4.h"
 #include "tests/support/scratch.h"
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
@@ -305,10 +305,10 @@ Test(safetensors_read, a_part_of_a_tensor_of_three_dimensions_is_read)
         const uint32_t bits = (2 * (i + 7) + 1) << 24 | (2 * (i + 7)) << 16;
         memcpy(&want[i], &bits, sizeof bits);
     }
-    cr_assert_eq(tr_safetensors_read_part(file, "a", shape, part, 7, 5, &err), TR_OK, "%s",
+    cr_assert_eq(tr_safetensors_read_part(file, "a", shape, 3, part, 7, 5, &err), TR_OK, "%s",
                  err.text);
     cr_expect_arr_eq(part, want, sizeof part);
-    cr_expect_eq(tr_safetensors_read_part(file, "a", other, NULL, 0, 4, &err), TR_ERR_FORMAT);
+    cr_expect_eq(tr_safetensors_read_part(file, "a", other, 3, NULL, 0, 4, &err), TR_ERR_FORMAT);
     cr_expect_not_null(strstr(err.text, "'a'"), "%s", err.text);
     tr_safetensors_close(&file);
     free(path);
@@ -395,5 +395,36 @@ Test(safetensors_read, what_is_not_there_is_named)
     path = scratch_write(folder, "model.safetensors", "", 0);
     expect_open_fails(folder, TR_ERR_FORMAT, "0 bytes");
     free(path);
+    scratch_close(&folder);
+}
+
+#define PACKED(blocks, scales)                                                                \
+    "{\"a_blocks\":{\"dtype\":\"U8\",\"shape\":" blocks ",\"data_offsets\":[0,16]},\"" scales \
+    "\":{\"dtype\":\"U8\",\"shape\":[1,1,1],\"data_offsets\":[16,17]}}"
+
+/// Bytes 0 to 15 are the numbers (0, 0), (0.5, 0), ..., (-6, 0), with the scale 2^(16 - 127).
+Test(mxfp4, numbers_are_those_of_the_format_and_half_a_tensor_is_refused)
+{
+    static const float sizes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+    static const size_t shape[] = {1, 32, 1};
+    static const char *const headers[] = {PACKED("[1,1,1,16]", "a_scales"),
+                                          PACKED("[1,1,16]", "a_scales"),
+                                          PACKED("[1,1,1,16]", "b_scales")};
+    char *folder = scratch_open();
+    for (size_t i = 0; i < 3; i++) {
+        char *path = make(folder, "x.safetensors", headers[i], strlen(headers[i]), 17);
+        tr_safetensors_t *file = opened(path);
+        tr_error_t err = {0};
+        float out[32];
+        const tr_status status = tr_mxfp4_read(file, "a", shape, out, &err);
+        cr_expect_eq(status, i == 0 ? TR_OK : TR_ERR_FORMAT, "%s", err.text);
+        cr_expect(i == 0 || strstr(err.text, "tensor 'a' in MXFP4") != NULL, "%s", err.text);
+        for (size_t j = 0; i == 0 && j < 32; j++) {
+            const float size = j % 2 == 0 ? sizes[j / 2 % 8] : 0.0f;
+            cr_expect_eq(out[j], ldexpf(j < 16 ? size : -size, -111), "%zu", j);
+        }
+        tr_safetensors_close(&file);
+        free(path);
+    }
     scratch_close(&folder);
 }

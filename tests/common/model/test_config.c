@@ -301,6 +301,27 @@ Test(config, keys_of_a_mixture_of_experts_are_refused_by_name)
         {"mixtral", "\"router_jitter_noise\": 0.1", "router_jitter_noise", TR_ERR_UNSUPPORTED},
         {"mixtral", "\"norm_topk_prob\": true", "norm_topk_prob: expected no such key of a mixtral",
          TR_ERR_UNSUPPORTED},
+        {"gpt_oss",
+         "\"num_local_experts\": 8, \"num_experts_per_tok\": 4, \"experts_per_token\": 2",
+         "experts_per_token: expected the num_experts_per_tok that stands beside it, found 2",
+         TR_ERR_FORMAT},
+        {"gpt_oss", "\"num_local_experts\": 3", "num_experts_per_tok", TR_ERR_FORMAT},
+        {"gpt_oss", "\"swiglu_limit\": 0.0", "swiglu_limit", TR_ERR_FORMAT},
+        {"gpt_oss", "\"swiglu_alpha\": \"1.7\"", "swiglu_alpha", TR_ERR_FORMAT},
+        {"gpt_oss", "\"attention_bias\": 1", "attention_bias", TR_ERR_FORMAT},
+        {"gpt_oss", "\"hidden_act\": \"gelu\"", "hidden_act", TR_ERR_UNSUPPORTED},
+        {"gpt_oss", "\"layer_types\": [\"sliding_attention\", \"chunked_attention\"]",
+         "layer_types", TR_ERR_UNSUPPORTED},
+        {"gpt_oss", "\"moe_intermediate_size\": 8",
+         "moe_intermediate_size: expected no such key of a gpt_oss model", TR_ERR_UNSUPPORTED},
+        {"gpt_oss", "\"quantization_config\": {\"quant_method\": \"fp8\"}",
+         "quantization_config: expected quant_method \"mxfp4\", or none (weights as F32, BF16 or "
+         "F16)",
+         TR_ERR_UNSUPPORTED},
+        {"mixtral", "\"quantization_config\": {\"quant_method\": \"mxfp4\"}",
+         "quantization_config: expected none (weights", TR_ERR_UNSUPPORTED},
+        {"mixtral", "\"swiglu_limit\": 7.0", "swiglu_limit: expected no such key of a mixtral",
+         TR_ERR_UNSUPPORTED},
         {"olmoe", "\"clip_qkv\": 8.0", "clip_qkv", TR_ERR_UNSUPPORTED},
         {"olmoe", "\"mlp_only_layers\": [0]", "mlp_only_layers", TR_ERR_UNSUPPORTED},
         {"qwen2_moe", "\"shared_expert_intermediate_size\": 0", "shared_expert_intermediate_size",
@@ -442,6 +463,40 @@ Test(config, other_models_are_refused_by_name)
                    TR_ERR_UNSUPPORTED, "architectures");
     expect_refused("{" SIZES ", \"architectures\": \"LlamaForCausalLM\"}", NULL, TR_ERR_UNSUPPORTED,
                    "architectures");
+}
+
+/// As openai/gpt-oss-20b has it, but for the list of layers, which is the default.
+Test(config, of_the_published_gpt_oss_is_read)
+{
+    const tr_model_config_t config =
+        loaded("{\"model_type\": \"gpt_oss\", \"architectures\": [\"GptOssForCausalLM\"], "
+               "\"attention_bias\": true, \"attention_dropout\": 0.0, \"eos_token_id\": 200002, "
+               "\"experts_per_token\": 4, \"head_dim\": 64, \"hidden_act\": \"silu\", "
+               "\"hidden_size\": 2880, \"initial_context_length\": 4096, "
+               "\"initializer_range\": 0.02, \"intermediate_size\": 2880, "
+               "\"max_position_embeddings\": 131072, \"num_attention_heads\": 64, "
+               "\"num_experts_per_tok\": 4, \"num_hidden_layers\": 24, "
+               "\"num_key_value_heads\": 8, \"num_local_experts\": 32, "
+               "\"output_router_logits\": false, \"pad_token_id\": 199999, "
+               "\"quantization_config\": {\"quant_method\": \"mxfp4\", "
+               "\"modules_to_not_convert\": [\"lm_head\"]}, \"rms_norm_eps\": 1e-05, "
+               "\"rope_scaling\": {\"beta_fast\": 32.0, \"beta_slow\": 1.0, \"factor\": 32.0, "
+               "\"original_max_position_embeddings\": 4096, \"rope_type\": \"yarn\", "
+               "\"truncate\": false}, \"rope_theta\": 150000, \"router_aux_loss_coef\": 0.9, "
+               "\"sliding_window\": 128, \"swiglu_limit\": 7.0, "
+               "\"tie_word_embeddings\": false, \"use_cache\": true, \"vocab_size\": 201088}",
+               NULL);
+    cr_expect_eq(config.experts, 32);
+    cr_expect_eq(config.experts_chosen, 4);
+    cr_expect_eq(config.expert_intermediate, 2880);
+    cr_expect_eq(config.window, 128);
+    cr_expect(tr_layer_set_has(&config.sliding, 0) && !tr_layer_set_has(&config.sliding, 1));
+    cr_expect_eq(config.rope_scaling.kind, TR_ROPE_YARN);
+    cr_expect_eq(config.rope_scaling.factor, 32.0);
+    cr_expect_eq(config.rope_scaling.truncate, false);
+    cr_expect_eq(config.swiglu_alpha, 1.702f);
+    cr_expect_eq(config.swiglu_limit, 7.0f);
+    cr_expect(config.attention_bias && config.router_normalized);
 }
 
 #define WRAPPED "\"model_type\": \"qwen3_5\""

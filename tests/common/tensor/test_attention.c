@@ -368,3 +368,39 @@ Test(attention, a_sequence_does_not_depend_on_the_batch)
                gradient(&rig, g, qkv, dout) + row * width, g->lengths[2] * width, "dqkv");
     rig_close(&rig);
 }
+
+/// A sink joins the sum of a head's softmax: what the head read and its log-sum-exp, and the slope
+/// of sum(dout out), which falls as e^(sink - lse) grows.
+Test(sink, and_its_gradient_equal_the_formula)
+{
+    enum { T = 21, HEADS = 19, DIM = 10, ALL = T * HEADS * DIM };
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    const float *x = rig_random(&rig, ALL, 1), *dy = rig_random(&rig, ALL, 2),
+                *sinks = rig_random(&rig, HEADS, 3), *before = rig_random(&rig, HEADS, 4);
+    float *logs = rig_random(&rig, T * HEADS, 5);
+    for (size_t i = 0; i < T * HEADS; i++) {
+        logs[i] *= i % 5 == 0 ? 90.0f : 4.0f; // also where either is nothing beside the other
+    }
+    tr_tensor_t out = rig_tensor(&rig, T, HEADS * DIM, x), lse = rig_tensor(&rig, T, HEADS, logs),
+                sink = rig_tensor(&rig, 1, HEADS, sinks),
+                dsink = rig_tensor(&rig, 1, HEADS, before);
+    rig.ops->sink(rig.queue, out, lse, sink);
+    rig.ops->sink_gradient(rig.queue, dsink, rig_tensor(&rig, T, HEADS * DIM, dy), out, lse, sink);
+    const float *y = rig_read(&rig, out), *l = rig_read(&rig, lse), *d = rig_read(&rig, dsink);
+    for (size_t h = 0; h < HEADS; h++) {
+        double slope = (double)before[h];
+        for (size_t i = h; i < T * HEADS; i += HEADS) {
+            const double s = (double)sinks[h], own = (double)logs[i], most = fmax(s, own);
+            const double joined = most + log(exp(own - most) + exp(s - most));
+            check_close(l + i, &joined, 1, 1e-6, "lse");
+            for (size_t j = i * DIM; j < (i + 1) * DIM; j++) {
+                const double want = (double)x[j] * exp(own - joined);
+                check_close(y + j, &want, 1, 1e-6, "out");
+                slope -= exp(s - joined) * (double)dy[j] * want;
+            }
+        }
+        check_close(d + h, &slope, 1, 1e-5, "dsink");
+    }
+    rig_close(&rig);
+}

@@ -500,6 +500,65 @@ Test(gate_rows, and_its_gradient_equal_the_formula)
     rig_close(&rig);
 }
 
+/// y, and dgate and dup of sum(dy y), by the formula of gpt-oss in double.
+Test(swiglu_clamped, and_its_gradient_equal_the_formula)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    const tr_swiglu_t options = {1.702f, 0.75f}; // a quarter of the numbers is beyond
+    const float *x = rig_random(&rig, T * 2 * F, 1), *dy = rig_random(&rig, T * F, 2);
+    tr_tensor_t gate_up = rig_tensor(&rig, T, 2 * F, x), y = rig_zeros(&rig, T, F),
+                d = rig_zeros(&rig, T, 2 * F);
+    rig.ops->swiglu_clamped(rig.queue, y, gate_up, options);
+    rig.ops->swiglu_clamped_gradient(rig.queue, d, rig_tensor(&rig, T, F, dy), gate_up, options);
+    const float *got = rig_read(&rig, y), *slopes = rig_read(&rig, d);
+    const double alpha = (double)options.alpha, limit = (double)options.limit;
+    size_t beyond = 0;
+    for (size_t i = 0; i < T * F; i++) {
+        const size_t at = i / F * 2 * F + i % F;
+        const double gate = (double)x[at], up = (double)x[at + F];
+        const double g = fmin(gate, limit), u = fmax(-limit, fmin(up, limit));
+        const double s = 1.0 / (1.0 + exp(-alpha * g)), back = (double)dy[i];
+        const double want[] = {
+            (u + 1.0) * g * s,
+            gate > limit ? 0.0 : back * (u + 1.0) * s * (1.0 + alpha * g * (1.0 - s)),
+            fabs(up) > limit ? 0.0 : back * g * s,
+        };
+        check_close(got + i, &want[0], 1, 1e-6, "y");
+        check_close(slopes + at, &want[1], 1, 1e-6, "dgate");
+        check_close(slopes + at + F, &want[2], 1, 1e-6, "dup");
+        beyond += gate > limit || fabs(up) > limit;
+    }
+    cr_expect_gt(beyond, 10);
+    rig_close(&rig);
+}
+
+/// Rows get the bias of their expert, whose gradient is the sum over its rows; expert 4 has none.
+Test(expert_bias, and_its_gradient_are_those_of_each_expert)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 3);
+    tr_routes_t routes = route(&rig, logits_of(&rig), T, false);
+    const int32_t *starts = rig_read_indices(&rig, routes.starts);
+    const float *x = rig_random(&rig, R * H, 2), *bias = rig_random(&rig, E * H, 3),
+                *before = rig_random(&rig, E * H, 4);
+    tr_tensor_t y = rig_tensor(&rig, R, H, x), dbias = rig_tensor(&rig, E, H, before);
+    rig.ops->expert_bias_gradient(rig.queue, dbias, y, routes.starts);
+    rig.ops->expert_bias(rig.queue, y, rig_tensor(&rig, E, H, bias), routes.starts);
+    const float *got = rig_read(&rig, y), *sums = rig_read(&rig, dbias);
+    for (size_t i = 0; i < E * H; i++) {
+        double want = (double)before[i];
+        for (int32_t r = starts[i / H]; r < starts[i / H + 1]; r++) {
+            const size_t at = (size_t)r * H + i % H;
+            const double sum = (double)x[at] + (double)bias[i];
+            want += (double)x[at];
+            check_close(got + at, &sum, 1, 1e-6, "y");
+        }
+        check_close(sums + i, &want, 1, 1e-5, "dbias");
+    }
+    rig_close(&rig);
+}
+
 Test(router_facts, are_the_softmax_and_its_entropy)
 {
     rig_t rig;
