@@ -408,6 +408,7 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
 {
     const size_t count = s.k + 4, rows = s.t * s.k, width = s.n + 3;
     const tr_router_t router = {.experts = count, .chosen = s.k, .normalized = s.n % 16 == 0};
+    const tr_tensor_t none = {0};
     const tr_routes_t routes = {.experts = rig_indices(rig, s.t, s.k, ids(rig, rows, 1)),
                                 .weights = rig_zeros(rig, s.t, s.k),
                                 .starts = rig_indices(rig, 1, count + 1, ids(rig, count + 1, 1)),
@@ -431,9 +432,9 @@ static void experts(rig_t *rig, shape_t s, outputs_t *outputs)
     rig->ops->expert_bias_gradient(rig->queue, dbias, y, routes.starts);
     put(outputs, rig, dbias);
     rig->ops->expert_input_gradient(rig->queue, rows_x, y, w, routes.starts);
-    rig->ops->combine(rig->queue, x, rows_x, (tr_tensor_t){0}, routes.places);
-    rig->ops->route_gradient(rig->queue, dlogits, dweights, s.n % 16 == 0 ? (tr_tensor_t){0} : pull,
-                             logits, &routes, router);
+    rig->ops->combine(rig->queue, x, rows_x, none, routes.places);
+    rig->ops->route_gradient(rig->queue, dlogits, dweights, s.n % 16 == 0 ? none : pull, logits,
+                             &routes, router);
     put(outputs, rig, dw);
     put(outputs, rig, x);
     put(outputs, rig, dlogits);
