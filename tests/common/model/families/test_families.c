@@ -101,12 +101,14 @@ Test(families, tensors_come_in_the_order_that_the_layout_needs)
                           kinds[k]);
         }
         static const tr_weight_kind_t needed[] = {TR_WEIGHT_EMBEDDING, TR_WEIGHT_FINAL_NORM,
-                                                  TR_WEIGHT_SCORE,     TR_WEIGHT_QKV,
-                                                  TR_WEIGHT_OUTPUT,    TR_WEIGHT_HEAD};
+                                                  TR_WEIGHT_SCORE, TR_WEIGHT_OUTPUT,
+                                                  TR_WEIGHT_HEAD};
         for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) {
             cr_expect_eq(kinds[needed[k]], 1, "%s has no kind %d", family->model_type,
                          (int)needed[k]);
         }
+        cr_expect_eq(kinds[TR_WEIGHT_QKV] + kinds[TR_WEIGHT_LATENT_IN], 1, "%s",
+                     family->model_type);
         const size_t mlp = kinds[TR_WEIGHT_GATE_UP], experts = kinds[TR_WEIGHT_ROUTER];
         cr_expect(mlp + experts > 0, "%s", family->model_type);
         cr_expect_eq(kinds[TR_WEIGHT_DOWN], mlp, "%s", family->model_type);
