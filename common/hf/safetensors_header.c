@@ -16,7 +16,7 @@ enum { PREFIX = 8, HEADER_LIMIT = 100000000 }; // the limit is the reference imp
 /// The format's names of dtypes, by tr_dtype_t.
 static const char *const DTYPES[] = {
     [TR_F32] = "F32", [TR_I32] = "I32", [TR_BF16] = "BF16", [TR_F16] = "F16",
-    [TR_F64] = "F64", [TR_I64] = "I64", [TR_U8] = "U8",
+    [TR_F64] = "F64", [TR_I64] = "I64", [TR_U8] = "U8",     [TR_F8] = "F8_E4M3",
 };
 
 const char *safetensors_dtype_name(tr_dtype_t dtype)

@@ -311,8 +311,11 @@ static tr_status check_quantized(const tr_model_config_t *config, const source_t
     if (method == NULL) {
         return config_check_only(source, key);
     }
-    if (config_is_text(json_object_get(config_value(source, key->name), "quant_method"), method)) {
-        return TR_OK;
+    const source_t record = {config_value(source, key->name), source->path, "quantization_config.",
+                             source->err};
+    if (config_is_text(json_object_get(record.object, "quant_method"), method)) {
+        static const family_key_t block = {"weight_block_size", FAMILY_ONLY, .only = "[128, 128]"};
+        return config_check_only(&record, &block);
     }
     snprintf(expected, sizeof expected, "quant_method \"%s\", or %s", method, key->expected);
     family_key_t named = *key;

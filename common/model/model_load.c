@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "common/base/rng.h"
+#include "common/hf/fp8.h"
 #include "common/hf/mxfp4.h"
 #include "common/hf/safetensors.h"
 #include "common/model/families/family.h"
@@ -231,6 +232,7 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const tr_model_config
         if (packed_name(infos, file, parameter) == NULL) {
             infos[0] =
                 tr_safetensors_find(file, name != NULL ? name : stored_name(file, parameter));
+            infos[1] = family->quantized != NULL ? tr_fp8_scales(file, infos[0]) : NULL;
         }
         for (size_t j = 0; j < 2; j++) {
             if (infos[j] != NULL) {
@@ -302,6 +304,10 @@ static tr_status read_stored(float *values, const tr_safetensors_t *file,
         const size_t shape[3] = {weight->parts, weight->rows / weight->parts, weight->columns};
         return tr_safetensors_read_part(file, shared, shape, 3, values,
                                         parameter->place - weight->place, count_of(parameter), err);
+    }
+    const tr_safetensors_info_t *info = tr_safetensors_find(file, name);
+    if (info != NULL && info->dtype == TR_F8) {
+        return tr_fp8_read(file, info, values, rows_of(parameter), columns_of(parameter), err);
     }
     return values == NULL
                ? tr_safetensors_check(file, name, rows_of(parameter), columns_of(parameter), err)
@@ -423,7 +429,8 @@ tr_status tr_model_stored_dtype(tr_dtype_t *dtype, const char *directory, tr_err
     }
     TR_TRY(status);
     if (tr_safetensors_count(file) > 0) {
-        *dtype = tr_safetensors_at(file, 0)->dtype;
+        const tr_dtype_t first = tr_safetensors_at(file, 0)->dtype;
+        *dtype = first == TR_F8 ? TR_BF16 : first;
     }
     tr_safetensors_close(&file);
     return TR_OK;

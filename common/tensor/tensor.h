@@ -19,7 +19,8 @@ typedef enum tr_dtype {
     TR_F16 = 3,
     TR_F64 = 4,
     TR_I64 = 5,
-    TR_U8 = 6
+    TR_U8 = 6,
+    TR_F8 = 7 ///< E4M3, in files alone
 } tr_dtype_t;
 
 typedef struct tr_buffer tr_buffer_t; ///< memory of a backend; opaque

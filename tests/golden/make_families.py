@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSequenceClassification
 
-from make_llama import golden, save
+from make_llama import batch, golden, save
 
 SIZES = dict(vocab_size=61, hidden_size=20, intermediate_size=22, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, head_dim=6, max_position_embeddings=640, bos_token_id=1, eos_token_id=[2, 5],
@@ -177,9 +177,50 @@ def make_whole(name, **options):
 WHOLE = {"qwen3_5": {}, "qwen3_5_moe": dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=10, shared_expert_intermediate_size=14)}
 
 
+def quantize(weight):
+    """F8_E4M3 by blocks of 128, and the scales, as files of DeepSeek V3 have them."""
+    rows, columns = weight.shape
+    scales = torch.ones((rows + 127) // 128, (columns + 127) // 128)
+    quantized = torch.empty(rows, columns, dtype=torch.float8_e4m3fn)
+    for i in range(scales.shape[0]):
+        for j in range(scales.shape[1]):
+            block = (slice(128 * i, 128 * i + 128), slice(128 * j, 128 * j + 128))
+            scales[i, j] = weight[block].float().abs().max() / 448
+            quantized[block] = (weight[block].float() / scales[i, j]).to(torch.float8_e4m3fn)
+    return quantized, scales
+
+
+def make_fp8(name="deepseek_v3"):
+    """A model in FP8, and the logits that transformers gets of it once it is dequantized to bf16."""
+    options = {key: value for key, value in {**SIZES, **LATENT, **FP8}.items() if key != "head_dim"}
+    directory = save("../fp8/" + name, AutoModelForCausalLM, AutoConfig.for_model(name, **options), 6, torch.bfloat16)
+    file, path = directory / "model.safetensors", directory / "config.json"
+    tensors = {}
+    for key, weight in load_file(file).items():
+        tensors[key] = weight
+        if "_proj" in key:
+            tensors[key], tensors[key + "_scale_inv"] = quantize(weight)
+    save_file(tensors, file, metadata={"format": "pt"})
+    config = json.loads(path.read_text())
+    config["quantization_config"] = dict(activation_scheme="dynamic", fmt="e4m3", quant_method="fp8", weight_block_size=[128, 128])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager")
+    ids, _, _ = batch(1006)
+    with torch.no_grad():
+        logits = torch.cat([model.float().eval()(sequence[None], use_cache=False).logits[0] for sequence in ids])
+    starts = torch.tensor([0, *(len(sequence) for sequence in ids)]).cumsum(0).int()
+    save_file({"ids": torch.cat(ids).int(), "starts": starts, "logits": logits}, directory / "golden.safetensors")
+
+
+FP8 = dict(hidden_size=256, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, q_lora_rank=None,
+           first_k_dense_replace=0, n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1, moe_intermediate_size=16)
+
+
 def main():
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or [*MODELS, *("wrapped/" + name for name in WHOLE)]:
+    if not sys.argv[1:] or "fp8" in sys.argv:
+        make_fp8()
+    for name in [name for name in sys.argv[1:] if name != "fp8"] if sys.argv[1:] else [*MODELS, *("wrapped/" + name for name in WHOLE)]:
         whole = name.removeprefix("wrapped/")
         make_whole(whole, **WHOLE[whole]) if whole != name else make(name)
 

@@ -90,5 +90,6 @@ const family_t family_deepseek_v3 = {
     .tensors = &DEEPSEEK_TENSORS,
     .unread = {".rotary_emb.inv_freq"},
     .beside = {"model.layers.61."}, // as transformers: what draws tokens ahead
+    .quantized = "fp8",
     .router_bias = {"model.layers.", ".mlp.gate.e_score_correction_bias"},
 };

@@ -79,7 +79,7 @@ Test(safetensors_read, a_header_that_does_not_fit_its_file_is_refused)
         {A("F32", "[1,1,1,1,1,1,1,1,4]", 0, 16), 16, TR_ERR_FORMAT, "shape"},
         {A("F32", "[4294967296,4294967296,4]", 0, 16), 16, TR_ERR_FORMAT, "shape"},
         {A("F32", "[4611686018427387905]", 0, 4), 4, TR_ERR_FORMAT, "data_offsets"},
-        {A("F8_E4M3", "[4]", 0, 4), 4, TR_ERR_UNSUPPORTED, "F8_E4M3"},
+        {A("F8_E5M2", "[4]", 0, 4), 4, TR_ERR_UNSUPPORTED, "F8_E5M2"},
         {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, TR_ERR_FORMAT, "dtype"},
         {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, TR_ERR_FORMAT, "shape"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, TR_ERR_FORMAT, "data_offsets"},

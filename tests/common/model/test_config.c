@@ -398,8 +398,10 @@ Test(config, keys_of_latent_attention_are_refused_by_name)
         {"\"rope_scaling\": {\"type\": \"default\", \"partial_rotary_factor\": 0.5}",
          "partial_rotary_factor", TR_ERR_UNSUPPORTED},
         {"\"sliding_window\": 9", "sliding_window", TR_ERR_UNSUPPORTED},
-        {"\"quantization_config\": {\"quant_method\": \"fp8\"}", "quantization_config",
+        {"\"quantization_config\": {\"quant_method\": \"gptq\"}", "quantization_config",
          TR_ERR_UNSUPPORTED},
+        {"\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [64, 64]}",
+         "weight_block_size", TR_ERR_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[512];

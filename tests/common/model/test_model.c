@@ -157,11 +157,10 @@ Test(model, logits_are_those_of_transformers)
     for_each_model(false, check_logits);
 }
 
-/// As Qwen 3.5 is published: transformers' AutoModelForCausalLM reads the text model alone, and so
-/// is that what is saved.
-static void check_wrapped(const char *name, const char *type, const char *architecture)
+/// What is saved of a model that is published otherwise.
+static void check_published(const char *name, const char *type, const char *architecture)
 {
-    char *directory = tr_format(TEST_SOURCE_DIR "/tests/golden/wrapped/%s", name);
+    char *directory = tr_format(TEST_SOURCE_DIR "/tests/golden/%s", name);
     char *folder = scratch_open(), *saved = tr_format("%s/saved", folder);
     char *config = tr_format("%s/config.json", saved), *text;
     size_t length;
@@ -176,6 +175,7 @@ static void check_wrapped(const char *name, const char *type, const char *archit
     cr_assert_eq(tr_file_read(&text, &length, config, 1 << 20, &err), TR_OK, "%s", err.text);
     cr_expect_not_null(strstr(text, type), "%s", text);
     cr_expect_not_null(strstr(text, architecture), "%s", text);
+    cr_expect_null(strstr(text, "quantization_config"), "%s", text);
     small_open_directory(&again, saved, NULL, 2, true);
     check_same(small_response(&again, &subject.sequences, 2, 1.0f),
                small_response(&subject.small, &subject.sequences, 2, 1.0f),
@@ -189,12 +189,15 @@ static void check_wrapped(const char *name, const char *type, const char *archit
     scratch_close(&folder);
 }
 
+/// As Qwen 3.5 is published: transformers' AutoModelForCausalLM reads the text model alone, and so
+/// is that what is saved.
 Test(model, a_text_model_within_one_of_pictures_is_read_and_saved_alone)
 {
-    check_wrapped("qwen3_5", "\"model_type\": \"qwen3_5_text\"", "\"Qwen3_5ForCausalLM\"");
+    check_published("wrapped/qwen3_5", "\"model_type\": \"qwen3_5_text\"",
+                    "\"Qwen3_5ForCausalLM\"");
     // All experts of a layer are in one tensor of the file.
-    check_wrapped("qwen3_5_moe", "\"model_type\": \"qwen3_5_moe_text\"",
-                  "\"Qwen3_5MoeForCausalLM\"");
+    check_published("wrapped/qwen3_5_moe", "\"model_type\": \"qwen3_5_moe_text\"",
+                    "\"Qwen3_5MoeForCausalLM\"");
 }
 
 /// Every tensor of `want` stands in `got` with the same values; routers' biases in F32.
@@ -244,6 +247,13 @@ Test(model, what_is_saved_has_every_tensor_of_the_file)
         free(saved);
         scratch_close(&folder);
     }
+}
+
+/// As DeepSeek V3 is published; in blocks of 128, of which the last of a row are narrower.
+Test(model, fp8_is_read_as_transformers_dequantizes_it)
+{
+    check_published("fp8/deepseek_v3", "\"model_type\": \"deepseek_v3\"",
+                    "\"DeepseekV3ForCausalLM\"");
 }
 
 static void check_logprobs(subject_t *subject, const char *directory)
