@@ -12,8 +12,7 @@ static const struct {
 } dtypes[] = {
     // in the order of tr_dtype_t
     [TR_F32] = {4, "f32"}, [TR_I32] = {4, "i32"}, [TR_BF16] = {2, "bf16"}, [TR_F16] = {2, "f16"},
-    [TR_F64] = {8, "f64"}, [TR_I64] = {8, "i64"}, [TR_U8] = {1, "u8"},
-    [TR_F8] = {1, "f8"},
+    [TR_F64] = {8, "f64"}, [TR_I64] = {8, "i64"}, [TR_U8] = {1, "u8"},     [TR_F8] = {1, "f8"},
 };
 
 size_t tr_dtype_size(tr_dtype_t dtype)
