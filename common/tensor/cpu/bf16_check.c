@@ -68,9 +68,9 @@ bool cpu_same_dots(const cpu_kernels_t *kernels)
         make_sums(sums[i]);
         const cpu_gemm_t gemm = {.y = sums[i],
                                  .y_stride = CASES,
-                                 .a = (const float *)left,
+                                 .a = (const void *)left,
                                  .a_row = 1,
-                                 .b = (const float *)right,
+                                 .b = (const void *)right,
                                  .b_k = CASES,
                                  .b_panel = CPU_PANEL,
                                  .rows = CASES,

@@ -437,7 +437,7 @@ static void narrow_left(cpu_backend_t *backend, cpu_gemm_t *g)
     n.to_stride = g->k + (g->k * sizeof(float) % WAY_BYTES == 0 ? 16 : 0);
     n.to = cpu_scratch(backend, CPU_SLOT_PAIRS_LEFT, g->rows * n.to_stride * sizeof *n.to);
     cpu_for(backend, g->rows, 1 + 32768 / (g->k + 1), narrow_rows, &n);
-    g->a = (const float *)n.to;
+    g->a = (const void *)n.to;
     g->a_row = n.to_stride;
     g->b_panel = g->k * CPU_PANEL;
     g->pairs = true;
@@ -456,7 +456,7 @@ static const float *narrow_tokens(cpu_backend_t *backend, cpu_slot_t slot, const
                        .columns = columns};
     n.to = cpu_scratch(backend, slot, pairs * columns * sizeof *n.to);
     cpu_for(backend, pairs, 1 + 16384 / (columns + 1), narrow_two_rows, &n);
-    return (const float *)n.to;
+    return (const void *)n.to;
 }
 
 void cpu_matmul_run(cpu_backend_t *backend, float *y, size_t y_stride, const float *x,
