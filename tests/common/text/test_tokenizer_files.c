@@ -305,7 +305,7 @@ static char *directory_with_files(const char *const *files)
 #define FILE_OF(model) \
     "tokenizer.json",  \
         "{\"decoder\":{\"type\":\"Fuse\"},\"model\":{" model "\"vocab\":{\"a\":0},\"merges\":[]}}"
-#define CLASS(name) "tokenizer_config.json", "{\"tokenizer_class\":\"" name "\"}"
+#define CLASS(name) "tokenizer_config.json", ("{\"tokenizer_class\":\"" name "\"}")
 
 Test(tokenizer_files, directories_that_transformers_reads_otherwise_are_refused_by_name)
 {
