@@ -78,7 +78,7 @@ static void matmul_weight_gradient(tr_queue_t *queue, tr_tensor_t dw, tr_tensor_
     product(queue, 0, 0, dw.dtype); // needs no trial
 }
 
-/// In f32 the sum over rows is one chain, in place (cuda/layer_ops.cu).
+/// In f32 the sum over rows is one chain, in place (cuda/norm_ops.cu).
 static void rmsnorm_gradient(tr_queue_t *queue, tr_tensor_t dx, tr_tensor_t dweight, tr_tensor_t dy,
                              tr_tensor_t x, tr_tensor_t rstd, tr_tensor_t weight, tr_norm_t norm)
 {
