@@ -136,7 +136,7 @@ enum { SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, DOTTED_I = 0x130 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static locale_t unicode; // never freed: the process's
-static pcre2_code *cased, *ignorable, *lower, *upper, *title;
+static pcre2_code *cased, *ignorable, *lower, *upper, *title, *alphabetic, *unprintable;
 
 static pcre2_code *compiled(const char *class)
 {
@@ -157,6 +157,8 @@ static void prepare(void)
     lower = compiled("\\p{Lowercase}");
     upper = compiled("\\p{Uppercase}");
     title = compiled("\\p{Lt}");
+    alphabetic = compiled("\\p{L}");
+    unprintable = compiled("[\\p{C}\\p{Z}]");
 }
 
 static bool matches(pcre2_code *const *class, uint32_t point)
@@ -168,6 +170,17 @@ static bool matches(pcre2_code *const *class, uint32_t point)
         pcre2_match(*class, (PCRE2_SPTR)bytes, jinja_utf8_put(bytes, point), 0, 0, data, NULL);
     pcre2_match_data_free(data);
     return found > 0;
+}
+
+bool jinja_is_alpha(uint32_t point)
+{
+    return matches(&alphabetic, point);
+}
+
+bool jinja_is_printable(uint32_t point)
+{
+    return point == ' ' || (point > ' ' && point < 0x7F) ||
+           (point >= 0x80 && !matches(&unprintable, point));
 }
 
 bool jinja_is_cased(uint32_t point)

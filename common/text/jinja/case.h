@@ -1,4 +1,5 @@
-/// Capital and small letters as Python's texts have them: of one character several may become.
+/// Capital and small letters as Python's texts have them (of one character several may become), and
+/// classes of characters.
 #ifndef TR_TEXT_JINJA_CASE_H
 #define TR_TEXT_JINJA_CASE_H
 
@@ -22,5 +23,8 @@ bool jinja_is_cased(uint32_t point);
 bool jinja_is_lower(uint32_t point);
 bool jinja_is_upper(uint32_t point);
 bool jinja_is_title(uint32_t point);
+bool jinja_is_alpha(uint32_t point);
+/// Whether repr writes it as it is: no control character, no separator but the space.
+bool jinja_is_printable(uint32_t point);
 
 #endif

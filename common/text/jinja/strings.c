@@ -1,10 +1,6 @@
-// Python's texts on UTF-8. Classes of characters come from PCRE2's tables, which the tokenizer uses
-// too.
-#define PCRE2_CODE_UNIT_WIDTH 8
+// Python's texts on UTF-8.
 #include "common/text/jinja/strings.h"
 
-#include <pcre2.h>
-#include <pthread.h>
 #include <string.h>
 
 size_t jinja_utf8_put(char *bytes, uint32_t point)
@@ -170,46 +166,4 @@ size_t jinja_line(size_t *ending, jinja_text_t text)
     }
     *ending = 0;
     return text.length;
-}
-
-// Classes and case
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pcre2_code *unprintable, *alphabetic; // never freed: the process's
-
-static pcre2_code *compiled(const char *class)
-{
-    int error;
-    PCRE2_SIZE place;
-    return pcre2_compile((PCRE2_SPTR) class, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error,
-                         &place, NULL);
-}
-
-static void prepare(void)
-{
-    unprintable = compiled("[\\p{C}\\p{Z}]");
-    alphabetic = compiled("\\p{L}");
-    TR_ASSERT(unprintable != NULL && alphabetic != NULL, "PCRE2 has no Unicode");
-}
-
-static bool matches(pcre2_code *const *class, uint32_t point)
-{
-    pthread_once(&once, prepare);
-    char bytes[4];
-    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
-    int found =
-        pcre2_match(*class, (PCRE2_SPTR)bytes, jinja_utf8_put(bytes, point), 0, 0, data, NULL);
-    pcre2_match_data_free(data);
-    return found > 0;
-}
-
-bool jinja_is_alpha(uint32_t point)
-{
-    return matches(&alphabetic, point);
-}
-
-bool jinja_is_printable(uint32_t point)
-{
-    return point == ' ' || (point > ' ' && point < 0x7F) ||
-           (point >= 0x80 && !matches(&unprintable, point));
 }

@@ -33,8 +33,4 @@ int jinja_text_compare(jinja_text_t a, jinja_text_t b);
 /// Bytes of the first line, and of its end in *ending (0 at the text's end), as str.splitlines.
 size_t jinja_line(size_t *ending, jinja_text_t text);
 
-bool jinja_is_alpha(uint32_t point);
-/// Whether repr writes it as it is: no control character, no separator but the space.
-bool jinja_is_printable(uint32_t point);
-
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/text/jinja/case.h"
 #include "common/text/jinja/run.h"
 #include "common/text/jinja/strings.h"
 
