@@ -222,6 +222,15 @@ typedef struct family_tensor {
             FAMILY_EXPERT_INTERMEDIATE                                                            \
     }
 
+/// Rows after the layers: a model has one of the two heads, or none where its embedding is the head
+/// (layout.c).
+#define FAMILY_END_TENSORS                                                     \
+    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN}, \
+        {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},  \
+    {                                                                          \
+        "score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN             \
+    }
+
 /// Rows of an expert that all tokens have, of Qwen 2 and 3-Next.
 #define FAMILY_SHARED_EXPERT_TENSORS                                                       \
     {"model.layers.*.mlp.shared_expert.gate_proj.weight", TR_WEIGHT_SHARED_GATE_UP,        \

@@ -60,9 +60,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.post_feedforward_layernorm.weight", TR_WEIGHT_MLP_NORM, FAMILY_VECTOR,
      FAMILY_HIDDEN},
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t GEMMA_TENSORS = {TENSORS, sizeof TENSORS / sizeof *TENSORS};

@@ -38,9 +38,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.mlp.experts.down_proj_bias", TR_WEIGHT_EXPERT_DOWN_BIAS, FAMILY_EXPERTS_DOWN,
      FAMILY_ONE, TR_FORM_BY_EXPERT},
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_keys_t GPT_OSS_KEYS = {KEYS, sizeof KEYS / sizeof *KEYS};

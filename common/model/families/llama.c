@@ -30,10 +30,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
     {"model.layers.*.mlp.down_proj.bias", TR_WEIGHT_DOWN_BIAS, FAMILY_VECTOR, FAMILY_HIDDEN},
 
-    // A model has one of the two heads, or none where its embedding is the head (layout.c).
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 const family_tensors_t family_llama_tensors = {TENSORS, sizeof TENSORS / sizeof *TENSORS};

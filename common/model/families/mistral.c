@@ -48,9 +48,7 @@ static const family_tensor_t EXPERTS[] = {
      FAMILY_HIDDEN},
     FAMILY_EXPERT_TENSORS("model.layers.*.block_sparse_moe.", "w1", "w3", "w2"),
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t MIXTRAL_TENSORS = {EXPERTS, sizeof EXPERTS / sizeof *EXPERTS};

@@ -46,9 +46,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.post_feedforward_layernorm.weight", TR_WEIGHT_MLP_NORM, FAMILY_VECTOR,
      FAMILY_HIDDEN},
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t OLMO_TENSORS = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
@@ -62,9 +60,7 @@ static const family_tensor_t EXPERTS[] = {
      FAMILY_HIDDEN},
     FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t OLMOE_TENSORS = {EXPERTS, sizeof EXPERTS / sizeof *EXPERTS};

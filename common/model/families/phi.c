@@ -29,9 +29,7 @@ static const family_tensor_t TENSORS[] = {
     {"model.layers.*.mlp.gate_up_proj.weight", TR_WEIGHT_GATE_UP, FAMILY_GATE_UP, FAMILY_HIDDEN},
     {"model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE},
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t PHI_TENSORS = {TENSORS, sizeof TENSORS / sizeof *TENSORS};

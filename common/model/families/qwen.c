@@ -76,9 +76,7 @@ static const family_tensor_t TENSORS_MOE[] = {
     // Of Qwen 2 alone:
     FAMILY_SHARED_EXPERT_TENSORS,
 
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN},
-    {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},
-    {"score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN},
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t MOE_TENSORS = {TENSORS_MOE, sizeof TENSORS_MOE / sizeof *TENSORS_MOE};

@@ -91,13 +91,6 @@ static const family_keys_t QWEN3_5_KEYS = {KEYS, sizeof KEYS / sizeof *KEYS};
         "model.layers.*.mlp.down_proj.weight", TR_WEIGHT_DOWN, FAMILY_HIDDEN, FAMILY_INTERMEDIATE \
     }
 
-#define END_TENSORS                                                            \
-    {"model.norm.weight", TR_WEIGHT_FINAL_NORM, FAMILY_VECTOR, FAMILY_HIDDEN}, \
-        {"lm_head.weight", TR_WEIGHT_HEAD, FAMILY_VOCABULARY, FAMILY_HIDDEN},  \
-    {                                                                          \
-        "score.weight", TR_WEIGHT_SCORE, FAMILY_ONE, FAMILY_HIDDEN             \
-    }
-
 /// From the embedding to the product of Qwen 3.5's nets.
 #define START_TENSORS                                                                          \
     {"model.embed_tokens.weight", TR_WEIGHT_EMBEDDING, FAMILY_VOCABULARY, FAMILY_HIDDEN},      \
@@ -118,7 +111,7 @@ static const family_tensor_t TENSORS[] = {
     START_TENSORS,
     MIXER_TENSORS,
     MLP_TENSORS,
-    END_TENSORS,
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensor_t TENSORS_MOE[] = {
@@ -128,7 +121,7 @@ static const family_tensor_t TENSORS_MOE[] = {
      FAMILY_HIDDEN},
     FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
     FAMILY_SHARED_EXPERT_TENSORS,
-    END_TENSORS,
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensor_t TENSORS_NEXT[] = {
@@ -144,7 +137,7 @@ static const family_tensor_t TENSORS_NEXT[] = {
     FAMILY_EXPERT_TENSORS("model.layers.*.mlp.", "gate_proj", "up_proj", "down_proj"),
     FAMILY_SHARED_EXPERT_TENSORS,
 
-    END_TENSORS,
+    FAMILY_END_TENSORS,
 };
 
 static const family_tensors_t QWEN3_5_TENSORS = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
