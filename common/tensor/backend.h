@@ -41,6 +41,11 @@ enum { TR_PAGE = 16 };
 /// Elements of a block of sum_squares.
 enum { TR_SUM_BLOCK = 4096 };
 
+/// Logits of a row that a lane adds up one after another; the sums of such chains are added up in
+/// their turn. In one chain over a real vocabulary (150,000 and more) what is small would be lost
+/// beside what has been added up already, and a log-probability would be off by 1e-4.
+enum { TR_SOFTMAX_CHAIN = 64 };
+
 /// Blocks of n elements; the last may be shorter.
 #define TR_SUM_BLOCKS(n) (((n) + TR_SUM_BLOCK - 1) / TR_SUM_BLOCK)
 

@@ -2,8 +2,8 @@
 /// squares.
 ///
 /// In one file of kernels because log-probabilities, their gradient and sampling (head_ops.c,
-/// sample_ops.c) must see the same bits. Sums run over 16 lanes from index 0, then the tree of
-/// v_sum; the logarithm is base/real's, in double.
+/// sample_ops.c) must see the same bits. Sums run over 16 lanes from index 0, each in chains of
+/// TR_SOFTMAX_CHAIN, then the tree of v_sum; the logarithm is base/real's, in double.
 #include "common/tensor/cpu/kernels.h"
 #include "common/tensor/cpu/simd.h"
 
@@ -41,30 +41,50 @@ static float greatest(const float *z, size_t n)
     return v_greatest(most);
 }
 
-/// One pass after the maximum. With x = e^(z - max) and S = sum(x): log p = z - max - log S, and
-/// the entropy is -sum(p log p) = log S - sum(x (z - max)) / S.
-cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
+/// Lanes of sums over logits, where x = e^distance and the distance is to the maximum.
+typedef struct sums {
+    v16 x, weighted, squares, distance;
+} sums_t;
+
+/// A chain from 0 over z: [n], n <= LANES * TR_SOFTMAX_CHAIN. e: [n], the x, or NULL.
+static sums_t add_up(float *e, const float *z, size_t n, v16 max)
 {
-    cpu_softmax_t result = {.max = greatest(z, n)};
-    const v16 max = v_set1(result.max);
-    v16 sum = v_zero(), weighted = v_zero(), squares = v_zero(), total = v_zero();
+    sums_t sums = {v_zero(), v_zero(), v_zero(), v_zero()};
     for (size_t i = 0; i < n; i += LANES) {
         size_t lanes = n - i < LANES ? n - i : LANES;
         v16 distance = v_sub(v_load_n(z + i, lanes), max);
         // Lanes past the end hold e^(0 - max), which must not count.
         v16 x = v_keep_n(v_exp(distance), lanes, v_zero());
-        sum = v_add(sum, x);
-        weighted = v_fma(x, distance, weighted);
-        squares = v_fma(x, x, squares);
-        total = v_add(total, v_keep_n(distance, lanes, v_zero()));
+        sums.x = v_add(sums.x, x);
+        sums.weighted = v_fma(x, distance, sums.weighted);
+        sums.squares = v_fma(x, x, sums.squares);
+        sums.distance = v_add(sums.distance, v_keep_n(distance, lanes, v_zero()));
         if (e != NULL) {
             v_store_n(e + i, x, lanes);
         }
     }
-    result.sum = v_sum(sum);
+    return sums;
+}
+
+/// One pass after the maximum. With x = e^(z - max) and S = sum(x): log p = z - max - log S, and
+/// the entropy is -sum(p log p) = log S - sum(x (z - max)) / S.
+cpu_softmax_t CPU_NAME(cpu_softmax)(float *e, const float *z, size_t n)
+{
+    enum { CHAIN = LANES * TR_SOFTMAX_CHAIN };
+    cpu_softmax_t result = {.max = greatest(z, n)};
+    sums_t all = {v_zero(), v_zero(), v_zero(), v_zero()};
+    for (size_t i = 0; i < n; i += CHAIN) {
+        sums_t sums = add_up(e == NULL ? NULL : e + i, z + i, n - i < CHAIN ? n - i : CHAIN,
+                             v_set1(result.max));
+        all.x = v_add(all.x, sums.x);
+        all.weighted = v_add(all.weighted, sums.weighted);
+        all.squares = v_add(all.squares, sums.squares);
+        all.distance = v_add(all.distance, sums.distance);
+    }
+    result.sum = v_sum(all.x);
     result.log_sum = (float)tr_real_log((double)result.sum);
-    result.entropy = result.log_sum - v_sum(weighted) / result.sum;
-    result.squares = v_sum(squares);
-    result.mean = result.max + v_sum(total) / (float)n;
+    result.entropy = result.log_sum - v_sum(all.weighted) / result.sum;
+    result.squares = v_sum(all.squares);
+    result.mean = result.max + v_sum(all.distance) / (float)n;
     return result;
 }

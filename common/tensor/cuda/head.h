@@ -30,31 +30,55 @@ typedef struct cuda_softmax {
     float max, sum, log_sum, entropy, squares, mean;
 } cuda_softmax_t;
 
-/// A block works on one row: L lanes from index 0, then the tree. In a block of more than L
-/// threads, every L of them compute the same, so all get the result. shared: [blockDim.x].
+/// A lane's sums over logits, where x = e^distance and the distance is to the maximum.
+typedef struct cuda_logit_sums {
+    float x, weighted, squares, distance;
+} cuda_logit_sums_t;
+
+/// A chain from 0: every L-th logit from the first on, at most TR_SOFTMAX_CHAIN of them.
+template <int L>
+static __device__ cuda_logit_sums_t cuda_chain_logits(const cuda_row_t &row, size_t first,
+                                                      float max)
+{
+    const size_t end = first + static_cast<size_t>(L) * TR_SOFTMAX_CHAIN;
+    cuda_logit_sums_t sums = {};
+    for (size_t i = first; i < row.n && i < end; i += L) {
+        float distance = row.at(i) - max, x = cuda_exp(distance);
+        sums.x = sums.x + x;
+        sums.weighted = fmaf(x, distance, sums.weighted);
+        sums.squares = fmaf(x, x, sums.squares);
+        sums.distance = sums.distance + distance;
+    }
+    return sums;
+}
+
+/// A block works on one row: L lanes from index 0, each in chains, as cpu/softmax.c, then the tree.
+/// In a block of more than L threads, every L of them compute the same, so all get the result.
+/// shared: [blockDim.x].
 template <int L>
 static __device__ cuda_softmax_t cuda_row_softmax(const cuda_row_t &row, float *shared)
 {
     const size_t lane = threadIdx.x % L;
     cuda_softmax_t result;
-    float most = -INFINITY, sum = 0.0f, weighted = 0.0f, squares = 0.0f, total = 0.0f;
+    cuda_logit_sums_t all = {};
+    float most = -INFINITY;
     for (size_t i = lane; i < row.n; i += L) {
         float z = row.at(i);
         most = most > z ? most : z;
     }
     result.max = cuda_greatest_lane<L>(most, shared);
-    for (size_t i = lane; i < row.n; i += L) {
-        float distance = row.at(i) - result.max, x = cuda_exp(distance);
-        sum = sum + x;
-        weighted = fmaf(x, distance, weighted);
-        squares = fmaf(x, x, squares);
-        total = total + distance;
+    for (size_t i = lane; i < row.n; i += static_cast<size_t>(L) * TR_SOFTMAX_CHAIN) {
+        cuda_logit_sums_t sums = cuda_chain_logits<L>(row, i, result.max);
+        all.x = all.x + sums.x;
+        all.weighted = all.weighted + sums.weighted;
+        all.squares = all.squares + sums.squares;
+        all.distance = all.distance + sums.distance;
     }
-    result.sum = cuda_sum_lanes<L>(sum, shared);
+    result.sum = cuda_sum_lanes<L>(all.x, shared);
     result.log_sum = static_cast<float>(cuda_log(static_cast<double>(result.sum)));
-    result.entropy = result.log_sum - cuda_sum_lanes<L>(weighted, shared) / result.sum;
-    result.squares = cuda_sum_lanes<L>(squares, shared);
-    result.mean = result.max + cuda_sum_lanes<L>(total, shared) / static_cast<float>(row.n);
+    result.entropy = result.log_sum - cuda_sum_lanes<L>(all.weighted, shared) / result.sum;
+    result.squares = cuda_sum_lanes<L>(all.squares, shared);
+    result.mean = result.max + cuda_sum_lanes<L>(all.distance, shared) / static_cast<float>(row.n);
     return result;
 }
 

@@ -160,6 +160,32 @@ Test(logprob, equals_the_formula)
     check_logprob(false, 1.5f);
 }
 
+/// Twenty likely tokens and a long tail, of which each is less than the rounding of their sum.
+Test(logprob, of_a_vocabulary_as_large_as_real_ones_equals_the_formula)
+{
+    rig_t rig;
+    rig_open(&rig, NULL, 2);
+    inputs_t in = inputs_new(&rig, 2, 151936, false);
+    double squared = 0.0;
+    for (size_t i = 0; i < H; i++) {
+        squared += (double)in.hidden[i] * (double)in.hidden[i];
+    }
+    const float towards = (float)(17.0 / squared); // twenty tokens' logit in the first row is 17
+    for (size_t i = 0; i < in.vocabulary * H; i++) {
+        in.head[i] = i < 20 * H ? towards * in.hidden[i % H] : in.head[i] / 8.0f;
+    }
+    in.targets[0] = 3;
+    in.targets[1] = 151935;
+    float *got = logprob(&rig, &in, 1.0f);
+    double want[2 + 2 * TR_FACTS], *p = rig_memory(&rig, in.vocabulary * sizeof *p);
+    for (size_t r = 0; r < 2; r++) {
+        reference(p, want + 2 + r * TR_FACTS, &in, r, 1.0);
+        want[r] = log(p[in.targets[r]]);
+    }
+    check_close(got, want, 2 + 2 * TR_FACTS, 2e-6, "logprob, facts");
+    rig_close(&rig);
+}
+
 Test(logprob, of_a_kept_set_equals_the_formula)
 {
     check_logprob(true, 0.0f);
