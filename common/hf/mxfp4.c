@@ -42,7 +42,7 @@ static tr_status check(const tr_safetensors_t *file, const char *name,
 static float number_of(unsigned code)
 {
     static const float sizes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
-    return (code & 8) != 0 ? 0.0f - sizes[code & 7] : sizes[code & 7];
+    return (code & 8) != 0 ? -sizes[code & 7] : sizes[code & 7];
 }
 
 /// A column of an expert's matrix, which is a row of the blocks. out: [K], `step` apart.

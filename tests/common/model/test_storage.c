@@ -1,0 +1,249 @@
+/// The forms in which people have a model's files, of every golden model: what is read of each is
+/// what torch reads of it, and what is saved of it is read again as the same bytes.
+/// tests/golden/storage.py made the checksums and says the rest.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "common/base/file.h"
+#include "common/base/real.h"
+#include "common/hf/safetensors.h"
+#include "common/model/trainer.h"
+#include "tests/support/golden.h"
+#include "tests/support/models.h"
+#include "tests/support/scratch.h"
+#include "tests/support/small.h"
+
+#define FACTOR 0.99871623f // of storage.py
+enum { SHARDS = 3, MOST = 400 };
+
+typedef struct form {
+    const char *name, *golden; // golden: as which it stands there
+    tr_dtype_t dtype;
+    size_t shards;
+} form_t;
+
+static const form_t FORMS[] = {{"float32", "float32", TR_F32, 1},
+                               {"float16", "float16", TR_F16, 1},
+                               {"bfloat16", "bfloat16", TR_BF16, 1},
+                               {"sharded", "float16", TR_F16, SHARDS}};
+
+static void open_tensors(tr_safetensors_t **file, const char *directory)
+{
+    tr_error_t err = {0};
+    cr_assert_eq(tr_safetensors_open(file, directory, &err), TR_OK, "%s", err.text);
+}
+
+/// A tensor's values, the caller's.
+static float *values_of(const tr_safetensors_t *file, const tr_safetensors_info_t *info)
+{
+    tr_error_t err = {0};
+    float *values = tr_calloc(info->count, sizeof *values);
+    cr_assert_eq(tr_safetensors_read_part(file, info->name, info->shape, info->rank, values, 0,
+                                          info->count, &err),
+                 TR_OK, "%s", err.text);
+    return values;
+}
+
+/// storage.py's checksum of a directory's tensors.
+static double checksum(const char *directory)
+{
+    tr_safetensors_t *file;
+    open_tensors(&file, directory);
+    uLong crc = 0;
+    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_at(file, i);
+        float *values = values_of(file, info);
+        crc = crc32(crc, (const Bytef *)info->name, (uInt)strlen(info->name));
+        crc = crc32(crc, (const Bytef *)values, (uInt)(info->count * sizeof *values));
+        free(values);
+    }
+    tr_safetensors_close(&file);
+    return (double)crc;
+}
+
+/// Opens a directory and saves it again, with weights of that dtype.
+static void resave(const char *from, const char *to, tr_dtype_t dtype)
+{
+    small_t small;
+    tr_error_t err = {0};
+    const tr_save_options_t options = {.source = from, .dtype = dtype};
+    small_open_directory(&small, from, NULL, 1, false);
+    tr_status status = tr_trainer_save_model(small.model, to, &options, &err);
+    cr_assert_eq(status, TR_OK, "%s: %s", from, err.text);
+    small_close(&small);
+}
+
+/// A tensor times FACTOR as the form has it; the caller's to free.
+static tr_safetensors_entry_t entry_of(const tr_safetensors_t *file,
+                                       const tr_safetensors_info_t *info, tr_dtype_t dtype)
+{
+    tr_safetensors_entry_t entry = {.name = info->name, .rank = info->rank, .dtype = dtype};
+    memcpy(entry.shape, info->shape, sizeof entry.shape);
+    float *values = values_of(file, info);
+    uint16_t *halves = (uint16_t *)values; // no longer than what they are made of
+    for (size_t i = 0; i < info->count; i++) {
+        const float value = values[i] * FACTOR;
+        if (dtype == TR_F32) {
+            values[i] = value;
+        } else {
+            const uint16_t half = dtype == TR_F16 ? tr_real_to_f16(value) : tr_real_to_bf16(value);
+            memcpy(&halves[i], &half, sizeof half);
+        }
+    }
+    entry.data = values;
+    return entry;
+}
+
+/// Whether transformers keeps a tensor of the model in F32.
+static bool is_kept(golden_t *golden, const char *model, const form_t *form, const char *tensor)
+{
+    char *path = tr_format("%s/%s/kept/%s", model, form->golden, tensor);
+    const bool kept = golden_has(golden, path);
+    free(path);
+    return kept;
+}
+
+/// The index of shards among which tensors are dealt out in turns; the caller's to free.
+static char *index_of(const tr_safetensors_t *file)
+{
+    char *text = tr_strdup("{\"metadata\": {\"total_size\": 0}, \"weight_map\": {");
+    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
+        char *more =
+            tr_format("%s%s\"%s\": \"model-%05zu-of-%05d.safetensors\"", text, i == 0 ? "" : ", ",
+                      tr_safetensors_at(file, i)->name, i % SHARDS + 1, SHARDS);
+        free(text);
+        text = more;
+    }
+    char *whole = tr_format("%s}}\n", text);
+    free(text);
+    return whole;
+}
+
+static void write_weights(const char *folder, const tr_safetensors_entry_t *entries, size_t count,
+                          const form_t *form)
+{
+    tr_error_t err = {0};
+    for (size_t s = 0; s < form->shards; s++) {
+        tr_safetensors_entry_t shard[MOST];
+        size_t n = 0;
+        for (size_t i = s; i < count; i += form->shards) {
+            shard[n++] = entries[i];
+        }
+        char *path = form->shards == 1
+                         ? tr_format("%s/model.safetensors", folder)
+                         : tr_format("%s/model-%05zu-of-%05d.safetensors", folder, s + 1, SHARDS);
+        cr_assert_eq(tr_safetensors_write(path, shard, n, NULL, &err), TR_OK, "%s", err.text);
+        free(path);
+    }
+}
+
+/// Writes the model of `base`, in F32, in that form to `folder`. name: the model's.
+static void derive(const char *folder, const char *base, const char *name, const form_t *form,
+                   golden_t *golden)
+{
+    tr_safetensors_t *file;
+    tr_safetensors_entry_t entries[MOST];
+    size_t length;
+    char *path = tr_format("%s/config.json", base), *config = scratch_read(path, &length);
+    cr_assert_eq(tr_directory_make(folder, NULL), TR_OK);
+    free(scratch_write(folder, "config.json", config, length));
+    open_tensors(&file, base);
+    const size_t count = tr_safetensors_count(file);
+    cr_assert_leq(count, MOST);
+    for (size_t i = 0; i < count; i++) {
+        const tr_safetensors_info_t *info = tr_safetensors_at(file, i);
+        const bool kept = is_kept(golden, name, form, info->name);
+        entries[i] = entry_of(file, info, kept ? TR_F32 : form->dtype);
+    }
+    write_weights(folder, entries, count, form);
+    if (form->shards > 1) {
+        char *index = index_of(file);
+        free(scratch_write(folder, "model.safetensors.index.json", index, strlen(index)));
+        free(index);
+    }
+    for (size_t i = 0; i < count; i++) {
+        free((void *)entries[i].data);
+    }
+    tr_safetensors_close(&file);
+    free(config);
+    free(path);
+}
+
+/// A file of two directories has the same bytes.
+static void expect_same_file(const char *a, const char *b, const char *name)
+{
+    size_t lengths[2];
+    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
+    char *texts[2] = {scratch_read(paths[0], &lengths[0]), scratch_read(paths[1], &lengths[1])};
+    cr_assert_eq(lengths[0], lengths[1], "%s", paths[1]);
+    cr_expect_arr_eq(texts[0], texts[1], lengths[0], "%s", paths[1]);
+    for (size_t i = 0; i < 2; i++) {
+        free(texts[i]);
+        free(paths[i]);
+    }
+}
+
+/// Reads `stored` and saves it to `saved`, which stays, in its own dtype. sums: expected of what is
+/// read, and of what is saved.
+static void check_form(const char *stored, const char *saved, const form_t *form,
+                       const double sums[2])
+{
+    tr_dtype_t dtype;
+    tr_error_t err = {0};
+    char *whole = tr_format("%s.whole", saved), *again = tr_format("%s.again", saved);
+    cr_assert_eq(tr_model_stored_dtype(&dtype, stored, &err), TR_OK, "%s", err.text);
+    cr_expect_eq(dtype, form->dtype, "%s", stored);
+    resave(stored, whole, TR_F32);
+    cr_expect_eq(checksum(whole), sums[0], "%s: torch reads other values", stored);
+    resave(stored, saved, dtype);
+    cr_expect_eq(checksum(saved), sums[1], "%s: other values are saved", stored);
+    resave(saved, again, dtype);
+    expect_same_file(saved, again, "config.json");
+    expect_same_file(saved, again, "model.safetensors");
+    cr_assert_eq(tr_directory_remove(whole, NULL), TR_OK);
+    cr_assert_eq(tr_directory_remove(again, NULL), TR_OK);
+    free(whole);
+    free(again);
+}
+
+static void check_model(const char *directory, const char *folder, golden_t *golden)
+{
+    const char *stored = getenv("TROUPE_STORED"), *kept = getenv("TROUPE_SAVED");
+    const char *name = strrchr(directory, '/') + 1;
+    char *base = tr_format("%s/%s", folder, name);
+    resave(directory, base, TR_F32);
+    for (size_t i = 0; i < sizeof FORMS / sizeof *FORMS; i++) {
+        const form_t *form = &FORMS[i];
+        char *from = tr_format("%s/%s.%s", stored != NULL ? stored : folder, name, form->name);
+        char *to = tr_format("%s/%s.%s%s", kept != NULL ? kept : folder, name, form->name,
+                             kept != NULL ? "" : ".saved");
+        char *read = tr_format("%s/%s/read", name, form->golden);
+        char *saved = tr_format("%s/%s/saved", name, form->golden);
+        const double sums[] = {golden_number(golden, read), golden_number(golden, saved)};
+        if (stored == NULL) {
+            derive(from, base, name, form, golden);
+        }
+        check_form(from, to, form, sums);
+        free(from);
+        free(to);
+        free(read);
+        free(saved);
+    }
+    free(base);
+}
+
+Test(storage, every_form_of_a_models_files_has_the_values_that_torch_reads)
+{
+    golden_t *golden = golden_open(TEST_SOURCE_DIR "/tests/golden/storage.json");
+    char *folder = scratch_open();
+    glob_t models;
+    models_find(&models);
+    for (size_t i = 0; i < models.gl_pathc; i++) {
+        check_model(models.gl_pathv[i], folder, golden);
+    }
+    globfree(&models);
+    scratch_close(&folder);
+    golden_close(&golden);
+}
