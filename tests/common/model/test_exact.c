@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "common/model/model_private.h"
 #include "rollout/decoder.h"
 #include "tests/support/data.h"
 #include "tests/support/models.h"
@@ -462,4 +463,197 @@ LAW(the_actor_computes_the_bits_that_the_rollout_reported)
     for (size_t k = 0; k < sizeof samplings / sizeof samplings[0]; k++) {
         check_on_policy(subject, k == 4 ? "generic" : NULL, samplings[k]); // slow: once
     }
+}
+
+// Routing: what routers choose, seen where the operator is called.
+
+/// A row a token and layer with experts: the layer, the router's logits, the experts in the order
+/// in which their outputs are added, their weights.
+typedef struct choices {
+    int32_t *rows; // [count][width]
+    size_t count, width;
+} choices_t;
+
+static struct {
+    tr_ops_t ops; // the backend's, with `route` in between
+    const tr_ops_t *real;
+    const tr_model_t *model;
+    size_t calls;
+    choices_t *choices;
+} spy;
+
+/// Layers with experts of a model.
+static size_t routers_of(const tr_model_config_t *config)
+{
+    size_t count = 0;
+    for (size_t i = 0; config->experts > 0 && i < config->layers; i++) {
+        count += !tr_layer_set_has(&config->dense, i);
+    }
+    return count;
+}
+
+static void spied_route(tr_queue_t *queue, const tr_routes_t *routes, tr_tensor_t logits,
+                        tr_router_t router)
+{
+    tr_error_t err = {0};
+    choices_t *choices = spy.choices;
+    const size_t E = router.experts, C = router.chosen, T = logits.rows;
+    const tr_tensor_t parts[] = {logits, routes->experts, routes->weights};
+    const size_t columns[] = {E, C, C};
+    spy.real->route(queue, routes, logits, router);
+    choices->width = 1 + E + 2 * C;
+    choices->rows =
+        tr_realloc(choices->rows, (choices->count + T) * choices->width * sizeof *choices->rows);
+    int32_t *rows = choices->rows + choices->count * choices->width;
+    for (size_t t = 0; t < T; t++) {
+        int32_t *to = rows + t * choices->width;
+        *to++ = (int32_t)(spy.calls % routers_of(&spy.model->config));
+        for (size_t i = 0; i < 3; to += columns[i++]) {
+            spy.real->read(queue, to, tr_tensor_rows(parts[i], t, 1));
+        }
+    }
+    cr_assert_eq(spy.real->queue_wait(queue, &err), TR_OK, "%s", err.text);
+    choices->count += T;
+    spy.calls++;
+}
+
+static void spy_begin(small_t *small, choices_t *choices)
+{
+    spy.real = small->rig.backend->ops;
+    spy.ops = *spy.real;
+    spy.ops.route = spied_route;
+    spy.model = small->model;
+    spy.calls = 0;
+    spy.choices = choices;
+    small->rig.backend->ops = &spy.ops;
+}
+
+static void spy_end(small_t *small)
+{
+    small->rig.backend->ops = spy.real;
+}
+
+/// The logits of each expert with an odd number become those of the one before it.
+static void tie_experts(small_t *small)
+{
+    tr_error_t err = {0};
+    tr_model_t *model = small->model;
+    const size_t experts = small->config->experts;
+    float *values = rig_memory(&small->rig, small->total * sizeof *values);
+    cr_assert_eq(tr_model_read_parameters(model, values, &err), TR_OK, "%s", err.text);
+    for (size_t i = 0; i < model->layout.count; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        const tr_weight_kind_t kind = parameter->weight->kind;
+        const size_t width = parameter->rows * parameter->columns / experts;
+        for (size_t e = 1;
+             (kind == TR_WEIGHT_ROUTER || kind == TR_WEIGHT_ROUTER_BIAS) && e < experts; e += 2) {
+            float *row = values + parameter->offset + e * width;
+            memcpy(row, row - width, width * sizeof *row);
+        }
+    }
+    tr_model_write_parameters(model, values);
+    if (model->router_biases != NULL) { // of the choice alone
+        small->rig.ops->zero(model->queue, model->router_bias);
+    }
+}
+
+/// With experts tied in twos the lower comes first, so an odd one is never chosen without it. (Of
+/// routers with groups the two may be in different ones.)
+static void expect_lower_first(const choices_t *choices, const tr_model_config_t *config)
+{
+    const size_t E = config->experts, C = config->experts_chosen;
+    for (size_t i = 0; i < choices->count && !config->router_sigmoid; i++) {
+        const int32_t *logits = choices->rows + i * choices->width + 1, *experts = logits + E;
+        for (size_t k = 0; k < C; k++) {
+            const int32_t e = experts[k];
+            cr_assert_eq(logits[e], logits[e / 2 * 2], "the two are not tied");
+            cr_assert(e % 2 == 0 || (k > 0 && experts[k - 1] == e - 1), "expert %d alone", e);
+        }
+    }
+}
+
+static size_t compared_bytes; // of a row
+
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, compared_bytes);
+}
+
+static void sort(const choices_t *choices)
+{
+    compared_bytes = choices->width * sizeof *choices->rows;
+    qsort(choices->rows, choices->count, compared_bytes, by_bytes);
+}
+
+/// Each row of `some` is one of `all`, as often.
+static void expect_among(const choices_t *some, const choices_t *all)
+{
+    cr_assert_eq(some->width, all->width);
+    sort(some);
+    sort(all);
+    size_t j = 0;
+    for (size_t i = 0; i < some->count; i++, j++) {
+        const int32_t *row = some->rows + i * some->width;
+        while (j < all->count && by_bytes(all->rows + j * all->width, row) < 0) {
+            j++;
+        }
+        cr_assert(j < all->count && by_bytes(all->rows + j * all->width, row) == 0,
+                  "the trainer chooses other experts for a token in layer %d", row[0]);
+    }
+}
+
+static void check_choices(const subject_t *subject, bool ties)
+{
+    small_t rollout, actor;
+    rollout_request_t requests[REQUESTS];
+    rollout_response_t responses[REQUESTS];
+    choices_t generated = {0}, trained = {0};
+    float *logprobs, *raw;
+    subject_open(&rollout, subject, NULL, 1, false);
+    subject_open(&actor, subject, NULL, 2, true);
+    if (ties) {
+        tie_experts(&rollout);
+        tie_experts(&actor);
+    }
+    make_requests(&rollout, requests);
+    spy_begin(&rollout, &generated);
+    decode(&rollout, responses, requests, 5, samplings[0]);
+    spy_end(&rollout);
+    tr_sequences_t sequences = join(&rollout, requests, responses, &logprobs, &raw);
+    spy_begin(&actor, &trained);
+    small_response(&actor, &sequences, 4, 1.0f);
+    spy_end(&actor);
+    // A response's last token goes through the trainer alone.
+    const size_t all = (size_t)sequences.starts[REQUESTS] * routers_of(actor.config);
+    cr_assert_eq(trained.count, all);
+    cr_assert_eq(generated.count, all - REQUESTS * routers_of(actor.config));
+    if (ties) {
+        expect_lower_first(&generated, rollout.config);
+    }
+    expect_among(&generated, &trained);
+    free(generated.rows);
+    free(trained.rows);
+    release(responses);
+    small_close(&actor);
+    small_close(&rollout);
+}
+
+static void the_trainers_experts_are_the_rollouts(const subject_t *subject)
+{
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    cr_assert_eq(tr_model_config_load(&config, subject->directory, &err), TR_OK, "%s", err.text);
+    for (size_t ties = 0; ties < 2 && config.experts > 0; ties++) {
+        check_choices(subject, ties != 0);
+    }
+}
+
+Test(exact_families, the_trainers_experts_are_the_rollouts)
+{
+    hold_on_families(the_trainers_experts_are_the_rollouts, false);
+}
+
+Test(exact_families_bf16, the_trainers_experts_are_the_rollouts)
+{
+    hold_on_families(the_trainers_experts_are_the_rollouts, true);
 }
