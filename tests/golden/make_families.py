@@ -193,29 +193,41 @@ def quantize(weight):
     return quantized, scales
 
 
+def dequantize(quantized, scales):
+    """As DeepSeek's own kernel reads it: blocks of 128 from the first row and column on, the last of either cut. transformers divides
+    a matrix into as many equal parts instead, or refuses it."""
+    rows, columns = quantized.shape
+    grid = scales.repeat_interleave(128, 0)[:rows].repeat_interleave(128, 1)[:, :columns]
+    return (quantized.float() * grid).bfloat16()
+
+
 def make_fp8(name="deepseek_v3"):
-    """A model in FP8, and the logits that transformers gets of it once it is dequantized to bf16."""
+    """A model in FP8, and the logits that transformers gets of it once it is bf16; read.P: what each P in FP8 is then."""
     options = {key: value for key, value in {**SIZES, **LATENT, **FP8}.items() if key != "head_dim"}
     directory = save("../fp8/" + name, AutoModelForCausalLM, AutoConfig.for_model(name, **options), 6, torch.bfloat16)
     file, path = directory / "model.safetensors", directory / "config.json"
-    tensors = {}
-    for key, weight in load_file(file).items():
-        tensors[key] = weight
-        if "_proj" in key:
-            tensors[key], tensors[key + "_scale_inv"] = quantize(weight)
-    save_file(tensors, file, metadata={"format": "pt"})
+    tensors, plain = {}, load_file(file)
+    for key in [key for key in plain if "_proj" in key]:
+        for i in range(0, plain[key].shape[0], 128):  # no two blocks have nearly one scale
+            for j in range(0, plain[key].shape[1], 128):
+                plain[key][i:i + 128, j:j + 128] *= 1 + (i + 2 * j) / 256
+        tensors[key], tensors[key + "_scale_inv"] = quantize(plain[key])
+        plain[key] = dequantize(tensors[key], tensors[key + "_scale_inv"])
+    save_file(plain, file, metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
+    read = {"read." + key: plain[key] for key in tensors if key in plain and "q_proj" in key}
+    save_file({**plain, **tensors}, file, metadata={"format": "pt"})
     config = json.loads(path.read_text())
     config["quantization_config"] = dict(activation_scheme="dynamic", fmt="e4m3", quant_method="fp8", weight_block_size=[128, 128])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager")
     ids, _, _ = batch(1006)
     with torch.no_grad():
-        logits = torch.cat([model.float().eval()(sequence[None], use_cache=False).logits[0] for sequence in ids])
+        logits = torch.cat([model.eval()(sequence[None], use_cache=False).logits[0] for sequence in ids])
     starts = torch.tensor([0, *(len(sequence) for sequence in ids)]).cumsum(0).int()
-    save_file({"ids": torch.cat(ids).int(), "starts": starts, "logits": logits}, directory / "golden.safetensors")
+    save_file({"ids": torch.cat(ids).int(), "starts": starts, "logits": logits, **read}, directory / "golden.safetensors")
 
 
-FP8 = dict(hidden_size=256, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, q_lora_rank=None,
+FP8 = dict(hidden_size=160, qk_nope_head_dim=70, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, q_lora_rank=None,
            first_k_dense_replace=0, n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1, moe_intermediate_size=16)
 
 

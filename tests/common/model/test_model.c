@@ -10,6 +10,7 @@
 
 #include "common/base/file.h"
 #include "common/hf/directory.h"
+#include "common/hf/fp8.h"
 #include "common/model/trainer.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
@@ -249,11 +250,36 @@ Test(model, what_is_saved_has_every_tensor_of_the_file)
     }
 }
 
-/// As DeepSeek V3 is published; in blocks of 128, of which the last of a row are narrower.
-Test(model, fp8_is_read_as_transformers_dequantizes_it)
+/// As DeepSeek V3 is published; in blocks of 128, of which the last of rows and columns are cut.
+Test(model, fp8_is_read_as_torch_dequantizes_it)
 {
     check_published("fp8/deepseek_v3", "\"model_type\": \"deepseek_v3\"",
                     "\"DeepseekV3ForCausalLM\"");
+}
+
+Test(model, fp8_has_the_scale_of_its_block_where_a_block_is_cut)
+{
+    const char *name = "model.layers.0.self_attn.q_proj.weight";
+    subject_t subject;
+    tr_error_t err = {0};
+    tr_safetensors_t *file = NULL;
+    subject_open(&subject, TEST_SOURCE_DIR "/tests/golden/fp8/deepseek_v3");
+    cr_assert_eq(tr_safetensors_open(&file, TEST_SOURCE_DIR "/tests/golden/fp8/deepseek_v3", &err),
+                 TR_OK, "%s", err.text);
+    const tr_safetensors_info_t *info = tr_safetensors_find(file, name);
+    const size_t rows = info->shape[0], columns = info->shape[1];
+    cr_assert(rows > 128 && rows < 256 && columns > 128 && columns < 256);
+    char *golden = tr_format("read.%s", name);
+    const tr_safetensors_info_t *stored = tr_safetensors_find(subject.golden, golden);
+    float *expected = rig_memory(&subject.small.rig, stored->count * sizeof *expected);
+    float *got = rig_memory(&subject.small.rig, rows * columns * sizeof *got);
+    cr_assert_eq(tr_safetensors_read(subject.golden, golden, expected, rows, columns, &err), TR_OK,
+                 "%s", err.text);
+    cr_assert_eq(tr_fp8_read(file, info, got, rows, columns, &err), TR_OK, "%s", err.text);
+    check_same(got, expected, rows * columns, name);
+    free(golden);
+    tr_safetensors_close(&file);
+    subject_close(&subject);
 }
 
 static void check_logprobs(subject_t *subject, const char *directory)
