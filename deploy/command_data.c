@@ -102,12 +102,13 @@ static tr_status make_recipe(tr_recipe_t **recipe, request_t *request,
     add_word(request, NULL); // no file
     add_word(request, tr_strdup("name=data"));
     add_word(request, tr_strdup("steps=1"));
-    add_word(request, tr_strdup("data.batch=1"));
+    add_word(request, tr_strdup("data.batch=2")); // as samples below, the least that all take
     add_word(request, tr_format("algorithm=%s", algorithm->name));
     add_word(request, tr_format("model=%s", request->model));
     add_word(request, tr_format("data.%s=%s", generates ? "prompts" : "train", files));
     if (generates) { // the judge is not asked
         add_word(request, tr_strdup("roles.reward=[{words: {a: 1}}]"));
+        add_word(request, tr_strdup("generation.samples=2"));
     }
     if (request->columns != NULL) {
         add_word(request, tr_format("data.columns=%s", request->columns));

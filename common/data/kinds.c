@@ -294,17 +294,33 @@ static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const 
     return TR_OK;
 }
 
+/// The prompt of a pair; NULL: it is what both sides begin with. That is so without the column, and
+/// where the column has the text of a message with which both conversations begin, as UltraFeedback
+/// has it (TRL's maybe_extract_prompt). Else the three columns are of one type.
+static tr_status pair_prompt(const json_t **prompt, const reading_t *r, tr_error_t *err)
+{
+    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
+    *prompt = value_of(r, PROMPT);
+    TR_TRY(expect_one_type(r, SIDES[0], SIDES[1], err));
+    for (size_t i = 0; json_is_string(*prompt) && i < json_array_size(sides[0]); i++) {
+        const json_t *message = json_array_get(sides[0], i);
+        if (!json_equal(message, json_array_get(sides[1], i))) {
+            break;
+        }
+        *prompt = json_equal(json_object_get(message, "content"), *prompt) ? NULL : *prompt;
+    }
+    return *prompt == NULL ? TR_OK : expect_one_type(r, PROMPT, SIDES[0], err);
+}
+
 /// Both sides as completions of the prompt, or of what they both begin with.
 static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
 {
-    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
-    // Three columns of one type: the sides with each other, and the prompt, if any, with them.
-    TR_TRY(expect_one_type(r, SIDES[0], SIDES[1], err));
-    TR_TRY(expect_one_type(r, PROMPT, SIDES[0], err));
-    if (value_of(r, PROMPT) != NULL) {
-        return read_sides(sequences, r, value_of(r, PROMPT), sides, err);
+    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])}, *own;
+    TR_TRY(pair_prompt(&own, r, err));
+    if (own != NULL) {
+        return read_sides(sequences, r, own, sides, err);
     }
-    // No column `prompt`: as TRL's extract_prompt, what the sides share is the prompt.
+    // As TRL's extract_prompt, what the sides share is the prompt.
     json_t *prompt, *rest[2];
     tr_extract_prompt(&prompt, rest, sides);
     tr_status status =
@@ -332,14 +348,15 @@ static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
 static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
 {
     const tr_rows_options_t *options = r->options;
+    const json_t *prompt;
+    TR_TRY(pair_prompt(&prompt, r, err));
     for (int side = 0; side < 2; side++) {
         tr_sequence_t *sequence = &sequences[side];
         bool cut;
-        TR_TRY(expect_one_type(r, PROMPT, SIDES[side], err));
         TR_TRY(read_cut(&cut, r, SIDES_FINISH[side], err));
         // Encoded together, not one after another: a reward model scores texts, and a tokenizer may
         // merge across the border.
-        json_t *whole = tr_value_join(value_of(r, PROMPT), value_of(r, SIDES[side]));
+        json_t *whole = tr_value_join(prompt, value_of(r, SIDES[side]));
         tr_status status = tr_encode_whole(sequence, r->encoder, whole, cut, err);
         json_decref(whole);
         TR_TRY(status);
@@ -461,8 +478,15 @@ tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *optio
 const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
                             const tr_rows_options_t *options)
 {
-    const char *own = name_of(options, KINDS[kind].own);
-    return tr_dataset_has(dataset, own) ? NULL : own;
+    const kind_t *row = &KINDS[kind];
+    const char *columns[] = {row->own, row->needs[0], row->needs[1], row->needs[2]};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns && columns[i] != NULL; i++) {
+        const char *name = name_of(options, columns[i]);
+        if (!tr_dataset_has(dataset, name)) {
+            return name;
+        }
+    }
+    return NULL;
 }
 
 const char *tr_kind_name(tr_kind_t kind)

@@ -18,7 +18,8 @@
 typedef enum tr_kind {
     TR_KIND_STEPWISE, ///< prompt, completions (a list of steps), labels (a truth value each)
     /// Preference: [prompt], chosen, rejected. Both sides are completions of one prompt, which is,
-    /// where it has no column, what both begin with.
+    /// where it has no column, what both begin with; so it is where the column has the text of a
+    /// message with which both conversations begin.
     TR_KIND_PAIRS,
     TR_KIND_WHOLE_PAIRS, ///< the same and [margin]; each side is one text after the prompt, if any
     TR_KIND_UNPAIRED,    ///< columns as TR_KIND_PAIRS; each side becomes a row of its own
@@ -71,7 +72,8 @@ typedef struct tr_rows_options {
 /// missing.
 tr_kind_t tr_kind_of(const tr_dataset_t *dataset, const tr_rows_options_t *options);
 
-/// The name of the column that tells the kind, where the first row lacks it; NULL: it has it.
+/// The name of a column that the kind needs and the first row lacks, that which tells the kind
+/// before others; NULL: it has all.
 const char *tr_kind_missing(tr_kind_t kind, const tr_dataset_t *dataset,
                             const tr_rows_options_t *options);
 

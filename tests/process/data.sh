@@ -162,6 +162,14 @@ look "4 rows in 1 file" "1 of 4 rows are bad: such a row ends a run, or is left 
     "instruction 3 0 text 7, 7.7, 9" "output 3 1 text, list (1) 2, 2.0, 2" "id 3 1 number 2 flawed" \
     "sft prompts with completions, columns as in alpaca" "dpo nothing: there is no column chosen"
 grep -q "look.jsonl:3: malformed JSON at byte" "$SCRATCH/out" || fail "the row that is no JSON is not named"
+echo '{"prompt": "What?", "completion": "That.", "chosen": "That.", "rejected": "This.", "label": true}' >"$SCRATCH/all.jsonl"
+for algorithm in ppo sft reward dpo kto online_dpo rejection_sampling sample; do
+    "$TROUPE" data "$SCRATCH/all.jsonl" --model "$MODEL" --algorithm $algorithm >"$SCRATCH/out" 2>&1 || fail "troupe data --algorithm $algorithm: $(cat "$SCRATCH/out")"
+    grep -q " by $algorithm: . rows an epoch" "$SCRATCH/out" || fail "troupe data --algorithm $algorithm shows no rows"
+done
+echo '{"messages_of_mine": "What?", "label": "That."}' >"$SCRATCH/unknown.jsonl"
+"$TROUPE" data "$SCRATCH/unknown.jsonl" >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
+look "kto nothing: there is no column prompt"
 echo '{"question": "What?", "answer": "That."}' >"$SCRATCH/unknown.jsonl"
 "$TROUPE" data "$SCRATCH/unknown.jsonl" >"$SCRATCH/out" 2>&1 || fail "troupe data: $(cat "$SCRATCH/out")"
 look "sft nothing: there is no column text" "say which column is which of these: --columns='{\"prompt\": \"NAME\"}', in a recipe data.columns"

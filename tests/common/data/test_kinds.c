@@ -229,6 +229,13 @@ static void expect_sequence(const tr_sequence_t *s, const char *prompt, const ch
 #define USER(text) "[{\"role\": \"user\", \"content\": \"" text "\"}]"
 #define ANSWER(text) "[{\"role\": \"assistant\", \"content\": \"" text "\"}]"
 
+#define HI "{\"role\": \"user\", \"content\": \"Hi.\"}"
+#define WITHIN                                              \
+    "{\"prompt\": \"Hi.\", \"chosen\": [" HI                \
+    ", {\"role\": \"assistant\", \"content\": \"Yes.\"}], " \
+    "\"rejected\": [" HI ", {\"role\": \"assistant\", \"content\": \"No.\"}]}"
+#define HUMAN "\n\nHuman: Hi.\n\nAssistant:"
+
 Test(kinds, each_reads_its_row_into_prompts_and_what_follows)
 {
     static const struct {
@@ -260,6 +267,11 @@ Test(kinds, each_reads_its_row_into_prompts_and_what_follows)
         {TR_KIND_WHOLE_PAIRS,
          "{\"prompt\": \"A cat\", \"chosen\": \" ran.\", \"rejected\": \" no.\"}",
          {{"", "A cat ran."}, {"", "A cat no."}}},
+        // as TRL's maybe_extract_prompt
+        {TR_KIND_PAIRS, WITHIN, {{HUMAN, " Yes."}, {HUMAN, " No."}}},
+        {TR_KIND_WHOLE_PAIRS,
+         WITHIN,
+         {{"\n", "\nHuman: Hi.\n\nAssistant: Yes."}, {"\n", "\nHuman: Hi.\n\nAssistant: No."}}},
         {TR_KIND_STEPWISE,
          "{\"prompt\": \"A cat\", \"completions\": [\"It ran.\"], \"labels\": [true]}",
          {{"A cat", "It ran.\n\n"}}},
@@ -396,8 +408,15 @@ Test(kinds, what_is_wrong_with_a_row_is_said_of_its_column)
                "chosen: expected a text or a list of messages");
     expect_bad(TR_KIND_PROMPT_COMPLETION, "{\"prompt\": \"a\", \"completion\": " ANSWER("b") "}",
                "prompt is a text and completion a list of messages: make them one kind");
-    expect_bad(TR_KIND_PAIRS, "{\"chosen\": \"a\", \"rejected\": " ANSWER("b") "}",
-               "chosen is a text and rejected a list of messages: make them one kind");
+    static const tr_kind_t pairs[] = {TR_KIND_PAIRS, TR_KIND_WHOLE_PAIRS};
+    for (size_t i = 0; i < 2; i++) { // the prompt is no message of both
+        expect_bad(
+            pairs[i],
+            "{\"prompt\": \"b\", \"chosen\": " ANSWER("b") ", \"rejected\": " ANSWER("c") "}",
+            "prompt is a text and chosen a list of messages: make them one kind");
+        expect_bad(pairs[i], "{\"chosen\": \"a\", \"rejected\": " ANSWER("b") "}",
+                   "chosen is a text and rejected a list of messages: make them one kind");
+    }
     expect_bad(TR_KIND_LABELLED, "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": 1}",
                "label: expected true or false, found a number");
     expect_bad(TR_KIND_TEXT, "{\"text\": \"a\", \"finish\": \"tired\"}",
