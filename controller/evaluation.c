@@ -39,9 +39,11 @@ static tr_status measure(controller_run_t *run, controller_experience_t *e,
                          controller_record_t *record, tr_error_t *err)
 {
     controller_judges_scores(run->judges, e->scores);
-    const tr_statistics_t scores = tr_statistics(e->scores, e->count);
-    TR_TRY(controller_record_set(record, "objective/scores", scores.mean, err));
-    TR_TRY(controller_record_set(record, "objective/scores_std", scores.deviation, err));
+    const tr_statistics_t scores = tr_statistics_scored(e->scores, e->count);
+    if (tr_count_scored(e->scores, e->count) > 0) {
+        TR_TRY(controller_record_set(record, "objective/scores", scores.mean, err));
+        TR_TRY(controller_record_set(record, "objective/scores_std", scores.deviation, err));
+    }
     if (tr_recipe_reads_reference(run->recipe)) {
         double kl;
         TR_TRY(measure_kl(&kl, run, e, err));

@@ -6,6 +6,7 @@
 // proto/score.h.
 #include "controller/judges.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,9 +153,10 @@ static tr_status take_scores(void *context, size_t index, const tr_message_t *re
     {
         extra_t *extra = extra_named(result, name, self->count);
         for (size_t i = 0; i < request->count; i++) {
-            extra->values[request->first + i] = json_number_value(json_array_get(array, i));
-            // Given for all responses of a request or for none; other requests may lack the name.
-            extra->given[request->first + i] = true;
+            const json_t *value = json_array_get(array, i);
+            extra->values[request->first + i] = json_number_value(value);
+            // A judge may say null; and other requests may lack the name.
+            extra->given[request->first + i] = !json_is_null(value);
         }
     }
     json_decref(extras);
@@ -271,10 +273,14 @@ void controller_judges_scores(const controller_judges_t *self, float *scores)
     for (size_t i = 0; i < self->count; i++) {
         // In double and in the order of the recipe, whatever the order of answers.
         double sum = 0.0;
+        bool scored = false;
         for (size_t j = 0; j < self->judges; j++) {
-            sum += self->results[j].judge->weight * (double)self->results[j].scores[i];
+            double score = (double)self->results[j].scores[i];
+            // A judge that said null is left out of this response's sum, as in TRL.
+            sum += isnan(score) ? 0.0 : self->results[j].judge->weight * score;
+            scored = scored || !isnan(score);
         }
-        scores[i] = (float)sum;
+        scores[i] = scored ? (float)sum : NAN;
     }
 }
 
@@ -286,7 +292,7 @@ static tr_status set(controller_record_t *record, char *name, double value, tr_e
     return status;
 }
 
-/// The mean over the responses for which the extra was given, of which there is at least one.
+/// The mean over the responses for which the extra was given; no metric where there is none.
 static tr_status report_extra(const controller_judges_t *self, const result_t *result,
                               const extra_t *extra, controller_record_t *record, tr_error_t *err)
 {
@@ -296,8 +302,26 @@ static tr_status report_extra(const controller_judges_t *self, const result_t *r
         sum += extra->given[i] ? extra->values[i] : 0.0;
         given += extra->given[i] ? 1.0 : 0.0;
     }
-    return set(record, tr_format("judge/%s/%s", result->judge->name, extra->name), sum / given,
-               err);
+    return given == 0.0 ? TR_OK
+                        : set(record, tr_format("judge/%s/%s", result->judge->name, extra->name),
+                              sum / given, err);
+}
+
+/// Before the judge's weight: its own scale, as the judge said it. Responses for which it said null
+/// are counted, and left out of mean and deviation.
+static tr_status report_scores(const controller_judges_t *self, const result_t *result,
+                               controller_record_t *record, tr_error_t *err)
+{
+    const char *name = result->judge->name;
+    const tr_statistics_t s = tr_statistics_scored(result->scores, self->count);
+    size_t scored = tr_count_scored(result->scores, self->count);
+    if (scored > 0) {
+        TR_TRY(set(record, tr_format("rewards/%s/mean", name), s.mean, err));
+        TR_TRY(set(record, tr_format("rewards/%s/std", name), s.deviation, err));
+    }
+    return scored == self->count ? TR_OK
+                                 : set(record, tr_format("rewards/%s/unscored", name),
+                                       (double)(self->count - scored), err);
 }
 
 tr_status controller_judges_report(const controller_judges_t *self, controller_record_t *record,
@@ -305,10 +329,7 @@ tr_status controller_judges_report(const controller_judges_t *self, controller_r
 {
     for (size_t j = 0; j < self->judges; j++) {
         const result_t *result = &self->results[j];
-        const tr_statistics_t s = tr_statistics(result->scores, self->count);
-        // Before the judge's weight: its own scale, as the judge said it.
-        TR_TRY(set(record, tr_format("rewards/%s/mean", result->judge->name), s.mean, err));
-        TR_TRY(set(record, tr_format("rewards/%s/std", result->judge->name), s.deviation, err));
+        TR_TRY(report_scores(self, result, record, err));
         for (size_t x = 0; x < result->extra_count; x++) {
             TR_TRY(report_extra(self, result, &result->extras[x], record, err));
         }

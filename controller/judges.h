@@ -30,11 +30,13 @@ void controller_judges_begin(controller_judges_t *judges, const tr_rows_t *rows,
 void controller_judges_ask(controller_judges_t *judges, size_t first,
                            const tr_responses_t *responses, const uint32_t *rows);
 
-/// scores: [count], the weighted sums. Every judge must have answered (controller_calls_finish).
+/// scores: [count], the weighted sums over the judges that scored the response; NaN where all of
+/// them said null. Every judge must have answered (controller_calls_finish).
 void controller_judges_scores(const controller_judges_t *judges, float *scores);
 
-/// Adds rewards/NAME/mean and rewards/NAME/std for each judge, and judge/NAME/EXTRA, the mean of a
-/// named extra over the responses for which it was given.
+/// Adds rewards/NAME/mean and rewards/NAME/std over the responses that each judge scored,
+/// rewards/NAME/unscored where it said null, and judge/NAME/EXTRA, the mean of a named extra over
+/// the responses for which it was given.
 tr_status controller_judges_report(const controller_judges_t *judges, controller_record_t *record,
                                    tr_error_t *err);
 

@@ -20,7 +20,7 @@ typedef struct online {
     tr_rows_t rows; // the prompts
     size_t prompts;
     controller_experience_t experience;
-    size_t *best, *worst; // [prompts] indices of responses
+    int64_t *best, *worst; // [prompts] indices of responses, or NONE
 } online_t;
 
 /// The step's prompts, by seed and step: a step that is repeated after a return takes the same.
@@ -34,6 +34,8 @@ static tr_status read_prompts(online_t *o, tr_error_t *err)
 
 // The choice
 
+enum { NONE = -1 }; // a prompt no response of which could be scored
+
 /// The best and the worst response of each prompt, by score.
 static void choose_responses(online_t *o)
 {
@@ -44,21 +46,23 @@ static void choose_responses(online_t *o)
     o->worst = o->best + o->prompts;
     for (size_t i = 0; i < o->prompts; i++) {
         size_t first = i * samples, best, worst;
-        tr_best_and_worst(&best, &worst, scores + first, samples);
-        o->best[i] = first + best;
-        o->worst[i] = first + worst;
+        bool scored = tr_best_and_worst(&best, &worst, scores + first, samples);
+        o->best[i] = scored ? (int64_t)(first + best) : NONE;
+        o->worst[i] = scored ? (int64_t)(first + worst) : NONE;
     }
 }
 
-/// Equal scores tell nothing about preference: such a prompt makes no pair.
-static bool is_tie(const online_t *o, size_t prompt)
+/// Equal scores tell nothing about preference: such a prompt makes no pair. One without a score
+/// makes no row at all.
+static bool makes_row(const online_t *o, size_t prompt)
 {
     const float *scores = o->experience.scores;
-    return o->run->algorithm->group == 2 && scores[o->best[prompt]] == scores[o->worst[prompt]];
+    return o->best[prompt] != NONE &&
+           (o->run->algorithm->group != 2 || scores[o->best[prompt]] != scores[o->worst[prompt]]);
 }
 
 /// Response `index` with its prompt, as a sequence of a row.
-static void copy_response(tr_sequence_t *sequence, const controller_experience_t *e, size_t index)
+static void copy_response(tr_sequence_t *sequence, const controller_experience_t *e, int64_t index)
 {
     sequence->prompt = (size_t)e->prompt_lengths[index];
     sequence->length = (size_t)(e->starts[index + 1] - e->starts[index]);
@@ -66,7 +70,8 @@ static void copy_response(tr_sequence_t *sequence, const controller_experience_t
     memcpy(sequence->ids, e->ids + e->starts[index], sequence->length * sizeof *sequence->ids);
 }
 
-/// The chosen responses as rows: a pair for DPO, but of ties, else one sequence a prompt. The
+/// The chosen responses as rows: a pair for DPO, but of ties, else one sequence a prompt; none
+/// of a prompt without a score. The
 /// caller releases rows, of which there may be none.
 static void make_rows(tr_rows_t *rows, const online_t *o)
 {
@@ -77,7 +82,7 @@ static void make_rows(tr_rows_t *rows, const online_t *o)
     rows->sequences = tr_calloc(group * o->prompts, sizeof *rows->sequences);
     rows->starts = tr_calloc(o->prompts + 1, sizeof *rows->starts);
     for (size_t i = 0; i < o->prompts; i++) {
-        if (is_tie(o, i)) {
+        if (!makes_row(o, i)) {
             continue;
         }
         tr_sequence_t *sequences = rows->sequences + group * rows->count;
@@ -107,11 +112,14 @@ static tr_status train(const online_t *o, controller_record_t *record, tr_error_
 static tr_status report_scores(const online_t *o, controller_record_t *record, tr_error_t *err)
 {
     const controller_experience_t *e = &o->experience;
-    const tr_statistics_t scores = tr_statistics(e->scores, e->count);
-    double margins = 0.0, ties = 0.0;
+    const tr_statistics_t scores = tr_statistics_scored(e->scores, e->count);
+    double margins = 0.0, ties = 0.0, scored = 0.0;
     for (size_t i = 0; i < o->prompts; i++) {
-        ties += is_tie(o, i);
-        margins += (double)e->scores[o->best[i]] - (double)e->scores[o->worst[i]];
+        ties += !makes_row(o, i);
+        if (o->best[i] != NONE) {
+            margins += (double)e->scores[o->best[i]] - (double)e->scores[o->worst[i]];
+            scored += 1.0;
+        }
     }
     const struct {
         const char *name;
@@ -119,9 +127,9 @@ static tr_status report_scores(const online_t *o, controller_record_t *record, t
     } metrics[] = {
         {"objective/scores", scores.mean},
         {"objective/scores_std", scores.deviation},
-        {"objective/scores_margin", margins / (double)o->prompts},
+        {"objective/scores_margin", margins / scored},
     };
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+    for (size_t i = 0; scored > 0.0 && i < sizeof metrics / sizeof *metrics; i++) {
         TR_TRY(controller_record_set(record, metrics[i].name, metrics[i].value, err));
     }
     if (o->run->algorithm->group == 2) {

@@ -6,6 +6,7 @@
 #include "controller/steps.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "common/algo/ppo.h"
@@ -29,6 +30,22 @@ typedef struct ppo_step {
 
 // Scores, values, reference log-probs
 
+/// PPO trains on every response that it generates, so each needs a score: a 0 that nobody gave
+/// would be learnt.
+static tr_status require_scores(const ppo_step_t *s, tr_error_t *err)
+{
+    const controller_experience_t *e = &s->experience;
+    for (size_t i = 0; i < e->count; i++) {
+        if (isnan(e->scores[i])) {
+            return tr_fail(err, TR_ERR_NUMERIC,
+                           "no judge could score a response to the prompt '%.60s': all said null; "
+                           "leave out such rows, or name a judge that scores them",
+                           tr_rows_prompt(&s->rows, (uint32_t)(i / e->samples)));
+        }
+    }
+    return TR_OK;
+}
+
 /// Values and reference log-probs, while the judges finish their scores.
 static tr_status assess(ppo_step_t *s, tr_error_t *err)
 {
@@ -46,7 +63,7 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
     TR_TRY(controller_calls_finish(s->run->calls, err));
     controller_judges_scores(s->run->judges, s->experience.scores);
     s->assessed = tr_clock_seconds() - began;
-    return TR_OK;
+    return require_scores(s, err);
 }
 
 /// Says at once, and once in a run, that the KL cannot be right.

@@ -26,17 +26,17 @@ static json_t *to_text(const char *text, size_t length)
 tr_status controller_samples_append(controller_appender_t *file, const controller_sample_t *sample,
                                     tr_error_t *err)
 {
-    // JSON has no NaN.
-    if (!isfinite(sample->score)) {
+    if (isinf(sample->score)) {
         return tr_fail(err, TR_ERR_NUMERIC, "the score of a sample of step %llu is %g",
                        (unsigned long long)sample->step, sample->score);
     }
     // lines.c reads the step; deploy/sample_rows.c reads the rest.
     json_t *line =
-        json_pack("{s:I, s:s*, s:o, s:o, s:f, s:s, s:O*}", "step", (json_int_t)sample->step,
+        json_pack("{s:I, s:s*, s:o, s:o, s:o, s:s, s:O*}", "step", (json_int_t)sample->step,
                   "split", sample->split, "prompt", to_text(sample->prompt, strlen(sample->prompt)),
-                  "response", to_text(sample->response, sample->length), "score", sample->score,
-                  "finish", sample->finish, "messages", sample->messages);
+                  "response", to_text(sample->response, sample->length), "score",
+                  isnan(sample->score) ? json_null() : json_real(sample->score), "finish",
+                  sample->finish, "messages", sample->messages);
     TR_ASSERT(line != NULL, "out of memory");
     tr_status status = controller_lines_append(file, line, err);
     json_decref(line);

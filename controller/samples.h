@@ -19,13 +19,13 @@ typedef struct controller_sample {
     const char *prompt;
     const char *response; ///< [length] bytes, of which a NUL is kept
     size_t length;
-    double score;
+    double score;           ///< NaN: no judge could score it; null in the file
     const char *finish;     ///< tr_finish_name
     const json_t *messages; ///< NULL: none
 } controller_sample_t;
 
 /// Appends one line, flushed, to a file of controller_lines_open. Invalid UTF-8 becomes U+FFFD.
-/// TR_ERR_NUMERIC when the score is not finite.
+/// TR_ERR_NUMERIC when the score is infinite.
 tr_status controller_samples_append(controller_appender_t *file, const controller_sample_t *sample,
                                     tr_error_t *err);
 

@@ -214,7 +214,7 @@ static tr_status deliver(const arguments_t *arguments, const tr_recipe_t *recipe
     // pairs may be fewer than prompts: the sentence says why
     printf("%zu responses to %zu prompts", count.responses, count.prompts);
     if (arguments->rows.pairs != NULL) {
-        printf(", %zu pairs: the responses to %zu prompts have one score", count.pairs,
+        printf(", %zu pairs: the responses to %zu prompts have one score, or none", count.pairs,
                count.prompts - count.pairs);
     }
     printf("\n");

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,10 +58,12 @@ static tr_status sheet_close(sheet_t *sheet, bool write, tr_error_t *err)
     return status;
 }
 
-/// As the judges' weighted sum; parse_line has checked that it is a number.
-static double score_of(const json_t *sample)
+/// The judges' weighted sum, as the controller compares it; NaN where no judge could score the
+/// response. parse_line has checked that it is a number or null.
+static float score_of(const json_t *sample)
 {
-    return json_number_value(json_object_get(sample, "score"));
+    const json_t *score = json_object_get(sample, "score");
+    return json_is_null(score) ? NAN : (float)json_number_value(score);
 }
 
 /// A row that begins with the sample's prompt: a text, or the messages before the response.
@@ -95,25 +98,26 @@ static void put_response(json_t *row, const char *column, const json_t *sample, 
 /// Writes a prompt's rows to all three sheets. group: [n], its samples, whose references are taken.
 static void add_group(writing_t *w, json_t *const *group, size_t n)
 {
-    // Floats, as the controller compares them.
     float *scores = tr_calloc(n, sizeof *scores);
     size_t highest, lowest;
     for (size_t i = 0; i < n; i++) {
         json_t *row = row_of(group[i]);
         put_response(row, "completion", group[i], "score", "finish");
         sheet_add(&w->all, row);
-        scores[i] = (float)score_of(group[i]);
+        scores[i] = score_of(group[i]);
     }
     // the same choice as online_dpo's: the first of equal best, the last of equal worst
-    tr_best_and_worst(&highest, &lowest, scores, n);
+    bool scored = tr_best_and_worst(&highest, &lowest, scores, n);
     const json_t *best = group[highest], *worst = group[lowest];
     free(scores);
-    json_t *row = row_of(best);
-    put_response(row, "completion", best, "score", "finish");
-    sheet_add(&w->best, row);
-    // equal scores tell nothing about preference
-    if (score_of(best) > score_of(worst)) {
-        row = row_of(best);
+    if (scored) {
+        json_t *row = row_of(best);
+        put_response(row, "completion", best, "score", "finish");
+        sheet_add(&w->best, row);
+    }
+    // equal scores tell nothing about preference, nor does none
+    if (scored && score_of(best) > score_of(worst)) {
+        json_t *row = row_of(best);
         put_response(row, "chosen", best, "score_chosen", "finish_chosen");
         put_response(row, "rejected", worst, "score_rejected", "finish_rejected");
         sheet_add(&w->pairs, row);
@@ -131,11 +135,12 @@ static tr_status parse_line(json_t **sample, const char *line, size_t length, si
                             const char *path, tr_error_t *err)
 {
     const char *prompt, *response, *finish;
-    double score;
+    json_t *score;
     // NULL for what is no JSON; json_unpack fails then too.
     *sample = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
-    if (json_unpack(*sample, "{s:s, s:s, s:F, s:s}", "prompt", &prompt, "response", &response,
-                    "score", &score, "finish", &finish) != 0) {
+    if (json_unpack(*sample, "{s:s, s:s, s:o, s:s}", "prompt", &prompt, "response", &response,
+                    "score", &score, "finish", &finish) != 0 ||
+        !(json_is_number(score) || json_is_null(score))) {
         json_decref(*sample);
         return tr_fail(err, TR_ERR_FORMAT, "%s:%zu: this is no sample", path, number);
     }

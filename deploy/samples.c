@@ -78,7 +78,12 @@ static void print(FILE *out, const char *when, const samples_t *samples)
     fprintf(out, "%s (step %lld):\n", when, (long long)samples->step);
     for (size_t i = 0; i < samples->count; i++) {
         const json_t *sample = samples->items[i];
-        fprintf(out, "  %7.2f  ", json_number_value(json_object_get(sample, "score")));
+        const json_t *score = json_object_get(sample, "score");
+        if (json_is_null(score)) {
+            fputs("     null  ", out);
+        } else {
+            fprintf(out, "  %7.2f  ", json_number_value(score));
+        }
         print_text(out, json_object_get(sample, "prompt"));
         fputs(" >", out);
         print_text(out, json_object_get(sample, "response"));

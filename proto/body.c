@@ -120,14 +120,18 @@ static tr_status exact_array(json_t **array, size_t count, const json_t *object,
 
 /// The length is known to the caller, who has allocated the memory: a reply with fewer or more
 /// numbers is refused whole, since nobody could tell which rows they belong to.
-tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
-                         const char *where, tr_error_t *err)
+static tr_status read_floats(float *values, size_t count, bool or_null, const json_t *object,
+                             const char *key, const char *where, tr_error_t *err)
 {
     json_t *array;
     TR_TRY(exact_array(&array, count, object, key, where, err));
     for (size_t i = 0; i < count; i++) {
         const json_t *element = json_array_get(array, i);
         double value = json_number_value(element);
+        if (or_null && json_is_null(element)) {
+            values[i] = NAN;
+            continue;
+        }
         // The comparison also refuses a NaN. A double that no float can hold is refused here,
         // before the conversion, whose result would be undefined.
         if (!json_is_number(element) || !(fabs(value) <= (double)FLT_MAX)) {
@@ -138,6 +142,18 @@ tr_status tr_body_floats(float *values, size_t count, const json_t *object, cons
         values[i] = (float)value;
     }
     return TR_OK;
+}
+
+tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
+                         const char *where, tr_error_t *err)
+{
+    return read_floats(values, count, false, object, key, where, err);
+}
+
+tr_status tr_body_floats_or_null(float *values, size_t count, const json_t *object, const char *key,
+                                 const char *where, tr_error_t *err)
+{
+    return read_floats(values, count, true, object, key, where, err);
 }
 
 /// The same for ids. A real number that happens to be whole is refused too.
@@ -160,17 +176,28 @@ tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const
 }
 
 /// A float becomes a double without loss, so reading it back gives the same bits.
-json_t *tr_body_from_floats(const float *values, size_t count)
+static json_t *from_floats(const float *values, size_t count, bool or_null)
 {
     json_t *array = json_array();
     // jansson has no NaN or infinity: json_real gives NULL, which append refuses.
     for (size_t i = 0; i < count; i++) {
-        if (json_array_append_new(array, json_real((double)values[i])) != 0) {
+        bool null = or_null && isnan(values[i]);
+        if (json_array_append_new(array, null ? json_null() : json_real((double)values[i])) != 0) {
             json_decref(array);
             return NULL;
         }
     }
     return array;
+}
+
+json_t *tr_body_from_floats(const float *values, size_t count)
+{
+    return from_floats(values, count, false);
+}
+
+json_t *tr_body_from_floats_or_null(const float *values, size_t count)
+{
+    return from_floats(values, count, true);
 }
 
 /// Needs no check: an int32 is always an integer that jansson can hold.

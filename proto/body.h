@@ -31,11 +31,16 @@ tr_status tr_body_array(json_t **value, const json_t *object, const char *key, s
 /// values: [count], written: an array of exactly count numbers that are finite as float.
 tr_status tr_body_floats(float *values, size_t count, const json_t *object, const char *key,
                          const char *where, tr_error_t *err);
+/// The same, but an element may be null, which is NaN in values.
+tr_status tr_body_floats_or_null(float *values, size_t count, const json_t *object, const char *key,
+                                 const char *where, tr_error_t *err);
 /// values: [count], written: an array of exactly count integers in 0..INT32_MAX, such as token ids.
 tr_status tr_body_ids(int32_t *values, size_t count, const json_t *object, const char *key,
                       const char *where, tr_error_t *err);
 /// values: [count], as an array of numbers; a new reference. NULL when one of them is not finite.
 json_t *tr_body_from_floats(const float *values, size_t count);
+/// The same, but a NaN becomes null. NULL when one of them is infinite.
+json_t *tr_body_from_floats_or_null(const float *values, size_t count);
 /// values: [count], as an array of integers; a new reference.
 json_t *tr_body_from_ids(const int32_t *values, size_t count);
 

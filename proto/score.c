@@ -46,7 +46,7 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
 {
     // So that the caller may drop it after a failure too.
     *extras = NULL;
-    if (tr_body_floats(scores, count, body, "scores", "reply", err) != TR_OK) {
+    if (tr_body_floats_or_null(scores, count, body, "scores", "reply", err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge);
     }
     json_t *given = json_object_get(body, "extras");
@@ -66,8 +66,9 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
     json_t *array;
     json_object_foreach(given, name, array)
     {
-        status =
-            status == TR_OK ? tr_body_floats(scratch, count, given, name, "extras", err) : status;
+        status = status == TR_OK
+                     ? tr_body_floats_or_null(scratch, count, given, name, "extras", err)
+                     : status;
     }
     free(scratch);
     if (status != TR_OK) {
@@ -77,10 +78,10 @@ tr_status tr_score_reply_read(float *scores, json_t **extras, size_t count, cons
     return TR_OK;
 }
 
-/// NULL for a score that is not finite: the service then answers with an error, never with a zero.
+/// NULL for a score that is infinite: the service then answers with an error, never with a zero.
 json_t *tr_score_reply_body(const float *scores, size_t count, json_t *extras)
 {
-    json_t *numbers = tr_body_from_floats(scores, count);
+    json_t *numbers = tr_body_from_floats_or_null(scores, count);
     if (numbers == NULL) {
         json_decref(extras);
         return NULL;

@@ -83,12 +83,13 @@ void reward_judge_destroy(reward_judge_t **judge)
     }
 }
 
-/// A NaN would pass through rewards into the weights without a trace.
+/// A NaN that is a mistake of a computation would pass as a null, and change the training without a
+/// trace.
 static tr_status check_finite(const float *scores, const tr_sample_t *samples, size_t count,
-                              tr_error_t *err)
+                              bool may_be_null, tr_error_t *err)
 {
     for (size_t i = 0; i < count; i++) {
-        if (!isfinite(scores[i])) {
+        if (!isfinite(scores[i]) && !(may_be_null && isnan(scores[i]))) {
             return tr_fail(err, TR_ERR_NUMERIC, "sample %lld: the score is %f",
                            (long long)samples[i].id, (double)scores[i]);
         }
@@ -99,9 +100,10 @@ static tr_status check_finite(const float *scores, const tr_sample_t *samples, s
 tr_status reward_judge_score(reward_judge_t *judge, float *scores, const tr_sample_t *samples,
                              size_t count, tr_error_t *err)
 {
+    const tr_judge_kind_t *kind = judge->entry.kind;
     // the kind names the sample, this the judge: a recipe may have several of one kind
-    if (judge->entry.kind->score(judge->state, scores, samples, count, err) != TR_OK ||
-        check_finite(scores, samples, count, err) != TR_OK) {
+    if (kind->score(judge->state, scores, samples, count, err) != TR_OK ||
+        check_finite(scores, samples, count, kind->may_be_null, err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge->name);
     }
     return TR_OK;

@@ -17,10 +17,10 @@ tr_status reward_judge_new(reward_judge_t **judge, const char *name, const json_
                            const tr_judge_host_t *host, tr_error_t *err);
 void reward_judge_destroy(reward_judge_t **judge);
 
-/// scores: [count], written. Fails with a sentence that names the judge and the sample: a score
-/// that is not finite is TR_ERR_NUMERIC; a sample that is longer than the model's positions or that
-/// an expression gives up on is TR_ERR_ARGUMENT; TR_ERR_INTERRUPTED when the daemon was asked to
-/// leave meanwhile.
+/// scores: [count], written; NaN for null, where the kind may say null. Fails with a sentence that
+/// names the judge and the sample: any other score that is not finite is TR_ERR_NUMERIC; a sample
+/// that is longer than the model's positions or that an expression gives up on is TR_ERR_ARGUMENT;
+/// TR_ERR_INTERRUPTED when the daemon was asked to leave meanwhile.
 tr_status reward_judge_score(reward_judge_t *judge, float *scores, const tr_sample_t *samples,
                              size_t count, tr_error_t *err);
 

@@ -2,6 +2,7 @@
 #ifndef TR_ALGO_STATISTICS_H
 #define TR_ALGO_STATISTICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct tr_statistics {
@@ -13,9 +14,14 @@ typedef struct tr_statistics {
 /// values: [n]. NaN where a value is one.
 tr_statistics_t tr_statistics(const float *values, size_t n);
 
-/// The indices of the best and the worst of n >= 1 responses to a prompt. Among equal scores the
-/// first is the best and the last the worst.
-void tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
+/// Of the scores that are no NaN: a NaN is the score of a response that no judge could score.
+tr_statistics_t tr_statistics_scored(const float *scores, size_t n);
+/// How many of n scores are no NaN.
+size_t tr_count_scored(const float *scores, size_t n);
+
+/// The indices of the best and the worst of the scored responses to a prompt, of n (NaN: not
+/// scored). Among equal scores the first is the best and the last the worst. False: none is scored.
+bool tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
 
 /// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
 /// constant. 0 when the returns do not vary.

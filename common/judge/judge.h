@@ -43,6 +43,10 @@ typedef struct tr_judge_kind {
     /// the key it is about.
     char *(*check)(const char **key, const void *options);
 
+    /// Its score may be NaN: the response cannot be scored, which travels as null. Any other NaN is
+    /// an error.
+    bool may_be_null;
+
     // Scoring, by `troupe-reward`. All NULL where a program of the user's scores.
 
     /// *state: NULL after a failure. options: borrowed until close. A kind without open and close

@@ -3,6 +3,7 @@
 #include "controller/judges.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +166,14 @@ static fake_act_t judge(void *context, size_t nth, const tr_message_t *request, 
     if (strcmp(critic->manner, "words") == 0) {
         json_array_set_new(scores, 0, json_string("splendid"));
     }
+    // "nulls": null for every id that is a multiple of 3, "null": for all.
+    for (i = 0; i < json_array_size(scores); i++) {
+        int64_t id = json_integer_value(json_object_get(json_array_get(samples, i), "id"));
+        if (strcmp(critic->manner, "null") == 0 ||
+            (strcmp(critic->manner, "nulls") == 0 && id % 3 == 0)) {
+            json_array_set_new(scores, i, json_null());
+        }
+    }
     tr_message_set_body(reply,
                         json_pack("{s:o, s:o}", "scores", scores, "extras", extras_of(samples)));
     return FAKE_REPLY;
@@ -271,6 +280,47 @@ Test(judges, a_score_is_the_weighted_sum_of_the_judges)
     }
     cr_expect_float_eq(*controller_record_find(&record, "rewards/other/mean"), mean, 1e-6);
     cr_expect_gt(*controller_record_find(&record, "rewards/good/std"), 0.0);
+    end_session(&record, critics);
+}
+
+/// As TRL: rewards = (rewards_per_func * weights).nansum(dim=1), mean and std of what is no NaN.
+Test(judges, null_is_left_out_of_the_sum_and_counted)
+{
+    critic_t critics[2] = {{1.0f, "", NULL}, {5.0f, "nulls", NULL}};
+    controller_record_t record;
+    float scores[RESPONSES];
+    tr_error_t err = {0};
+    double mean = 0.0, nulls = 0.0;
+    controller_record_init(&record, 1);
+    cr_assert_eq(hold_session(scores, &record, critics, 0, 1, &err), TR_OK, "%s", err.text);
+    for (size_t i = 0; i < RESPONSES; i++) {
+        int64_t id = FIRST_ID + (int64_t)i;
+        double other = id % 3 == 0 ? 0.0 : (double)score_of(id, 5.0f);
+        cr_expect_eq(scores[i], (float)(0.7 * (double)score_of(id, 1.0f) - 0.3 * other), "%zu", i);
+        nulls += id % 3 == 0;
+        mean += other;
+    }
+    cr_expect_eq(*controller_record_find(&record, "rewards/other/unscored"), nulls);
+    cr_expect_float_eq(*controller_record_find(&record, "rewards/other/mean"),
+                       mean / (RESPONSES - nulls), 1e-6);
+    cr_expect_null(controller_record_find(&record, "rewards/good/unscored"));
+    end_session(&record, critics);
+}
+
+Test(judges, a_response_that_nobody_can_score_has_no_score)
+{
+    critic_t critics[2] = {{1.0f, "null", NULL}, {5.0f, "nulls", NULL}};
+    controller_record_t record;
+    float scores[RESPONSES];
+    tr_error_t err = {0};
+    controller_record_init(&record, 1);
+    cr_assert_eq(hold_session(scores, &record, critics, 0, 1, &err), TR_OK, "%s", err.text);
+    for (size_t i = 0; i < RESPONSES; i++) {
+        cr_expect_eq(isnan(scores[i]) != 0, (FIRST_ID + i) % 3 == 0, "%zu", i);
+    }
+    // a mean of nothing is no metric
+    cr_expect_null(controller_record_find(&record, "rewards/good/mean"));
+    cr_expect_eq(*controller_record_find(&record, "rewards/good/unscored"), RESPONSES);
     end_session(&record, critics);
 }
 

@@ -122,6 +122,36 @@ run absent && fail "a judge that never starts passes"
 tail -n 1 "$SCRATCH/absent.out" | grep -q judge-0 || fail "the worker that fails is not named: $(tail -n 1 "$SCRATCH/absent.out")"
 say "a program that ends at once: $(tail -n 1 "$SCRATCH/absent.out")"
 
+# Null: a response that the judge cannot score. PPO needs a score of each; what chooses among responses leaves it out.
+recipe nulls "$(naughty nulls always '')"
+run nulls && fail "PPO trains on responses without a score"
+grep -q "no judge could score a response to the prompt" "$SCRATCH/nulls.out" || fail "PPO does not say which prompt: $(tail -n 2 "$SCRATCH/nulls.out")"
+for algorithm in online_dpo rejection_sampling sample; do
+    "$TROUPE" run "$SCRATCH/nulls.yaml" name=nulls_$algorithm algorithm=$algorithm generation.samples=4 steps=1 data.batch=6 ppo=null optimizer=null \
+        >"$SCRATCH/nulls_$algorithm.out" 2>&1 || fail "'$algorithm' with nulls: $(tail -n 3 "$SCRATCH/nulls_$algorithm.out")"
+done
+"$PYTHON" - "$SCRATCH" <<'PYTHON' || fail "nulls are not left out and counted"
+import json, statistics, sys
+scores = [None if i % 3 == 0 else float(i % 7) for i in range(24)]
+scored = [s for s in scores if s is not None]
+for algorithm in ("online_dpo", "rejection_sampling", "sample"):
+    first = json.loads(open(f"{sys.argv[1]}/nulls_{algorithm}/metrics.jsonl").readline())
+    assert first["rewards/judge/unscored"] == 8, first
+    assert abs(first["rewards/judge/mean"] - statistics.mean(scored)) < 1e-9, first
+    assert abs(first["objective/scores_std"] - statistics.stdev(scored)) < 1e-9, first
+    groups = [[s for s in scores[4 * i : 4 * i + 4] if s is not None] for i in range(6)]
+    assert abs(first["objective/scores_margin"] - statistics.mean(max(g) - min(g) for g in groups)) < 1e-9, first
+samples = [json.loads(line)["score"] for line in open(f"{sys.argv[1]}/nulls_sample/samples.jsonl")]
+assert samples == scores, samples
+PYTHON
+recipe all_null "$(naughty null always '')"
+for algorithm in online_dpo rejection_sampling; do
+    "$TROUPE" run "$SCRATCH/all_null.yaml" name=all_null_$algorithm algorithm=$algorithm generation.samples=4 steps=1 data.batch=6 ppo=null \
+        >"$SCRATCH/all_null.out" 2>&1 || fail "'$algorithm' of nulls alone: $(tail -n 3 "$SCRATCH/all_null.out")"
+    cmp -s "$MODEL/model.safetensors" "$SCRATCH/all_null_$algorithm/final/model.safetensors" || fail "'$algorithm' learns what nobody scored"
+done
+say "null is left out where responses are chosen, and refused by PPO: $(grep 'no judge could' "$SCRATCH/nulls.out" | tail -n 1)"
+
 # By hand, against a running group, with garbage on the socket before.
 recipe by_hand "{external: judge}"
 run by_hand &

@@ -79,8 +79,8 @@ Test(score, a_bad_reply_is_refused_in_a_sentence_that_names_the_judge)
         {"{\"scores\": 1}", "judge 'tact': reply: scores: expected an array, found an integer"},
         {"{\"scores\": [1]}", "judge 'tact': reply: scores: expected 2 elements, found 1"},
         {"{\"scores\": [1, 2, 3]}", "judge 'tact': reply: scores: expected 2 elements, found 3"},
-        {"{\"scores\": [1, null]}",
-         "judge 'tact': reply: scores[1]: expected a finite number, found null"},
+        {"{\"scores\": [1, true]}",
+         "judge 'tact': reply: scores[1]: expected a finite number, found true"},
         {"{\"scores\": [1, 1e300]}",
          "judge 'tact': reply: scores[1]: expected a finite number, found one that no float holds"},
         {"{\"scores\": [1, 2], \"extras\": [1]}",
@@ -108,6 +108,20 @@ Test(score, a_reply_that_was_written_reads_back)
     cr_expect_eq(json_object_size(extras), 1);
     json_decref(extras);
     json_decref(body);
-    const float bad[] = {1.0f, nanf("")};
+    const float bad[] = {1.0f, INFINITY};
     cr_expect_null(tr_score_reply_body(bad, 2, json_object()));
+}
+
+Test(score, null_is_a_nan_both_ways)
+{
+    const float scores[] = {NAN, 1.5f};
+    float again[2];
+    json_t *extras;
+    json_t *body = tr_score_reply_body(scores, 2, json_pack("{s:[n, f]}", "n", 2.0));
+    cr_expect(json_is_null(json_array_get(json_object_get(body, "scores"), 0)));
+    cr_assert_eq(tr_score_reply_read(again, &extras, 2, body, "tact", &err), TR_OK, "%s", err.text);
+    cr_expect(isnan(again[0]) && again[1] == 1.5f);
+    cr_expect(json_is_null(json_array_get(json_object_get(extras, "n"), 0)));
+    json_decref(extras);
+    json_decref(body);
 }

@@ -36,6 +36,17 @@ Test(statistics, a_nan_is_not_hidden)
     cr_assert(isnan(s.mean) && isnan(s.variance) && isnan(s.deviation));
 }
 
+Test(statistics, of_the_scored_alone)
+{
+    // of 1 and 2: mean 3/2, variance 1/2
+    const float scores[3] = {1.0f, NAN, 2.0f};
+    const tr_statistics_t s = tr_statistics_scored(scores, 3);
+    cr_assert(s.mean == 1.5 && s.variance == 0.5);
+    cr_assert_eq(tr_count_scored(scores, 3), 2);
+    cr_assert_eq(tr_count_scored(scores + 1, 1), 0);
+    cr_assert(tr_statistics_scored(scores + 1, 1).mean == 0.0);
+}
+
 Test(statistics, explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant)
 {
     const float returns[4] = {1.0f, -2.0f, 3.0f, 0.5f};
@@ -57,11 +68,15 @@ Test(statistics, best_and_worst_differ_wherever_there_are_two)
     } cases[] = {{{1.0f}, 1, 0, 0},
                  {{2.0f, 2.0f}, 2, 0, 1},
                  {{0.5f, 3.0f, -1.0f, 3.0f}, 4, 1, 2},
-                 {{-1.0f, 0.0f, -1.0f, 0.0f}, 4, 1, 2}};
+                 {{-1.0f, 0.0f, -1.0f, 0.0f}, 4, 1, 2},
+                 {{NAN, 1.0f, NAN, 2.0f}, 4, 3, 1},
+                 {{NAN, 1.0f, NAN}, 3, 1, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t best, worst;
-        tr_best_and_worst(&best, &worst, cases[i].scores, cases[i].n);
+        cr_expect(tr_best_and_worst(&best, &worst, cases[i].scores, cases[i].n));
         cr_expect_eq(best, cases[i].best, "case %zu", i);
         cr_expect_eq(worst, cases[i].worst, "case %zu", i);
     }
+    size_t best, worst;
+    cr_expect_not(tr_best_and_worst(&best, &worst, (const float[]){NAN, NAN}, 2));
 }
