@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/data/forms.h"
+#include "common/data/turns.h"
 #include "common/text/json.h"
 #include "common/text/utf8.h"
 
@@ -90,14 +91,24 @@ char *tr_columns_list(const json_t *row)
     return text.data;
 }
 
+/// Of a dataset_info.json's names these may first be met in a later row.
+static bool is_optional(const char *column)
+{
+    return strcmp(column, "system") == 0 || strcmp(column, "history") == 0 ||
+           strcmp(column, "tools") == 0;
+}
+
 /// Each name must be that of a column in the first row, which says for all what there is.
-static tr_status check_names(const json_t *names, const json_t *row, tr_error_t *err)
+static tr_status check_names(const tr_columns_given_t *given, const json_t *row, tr_error_t *err)
 {
     const char *ours;
     json_t *path;
-    json_object_foreach((json_t *)names, ours, path)
+    json_object_foreach(given->names, ours, path)
     {
         char *root = NULL;
+        if (given->form != NULL && is_optional(ours)) {
+            continue;
+        }
         if (!json_is_string(path) && !json_is_null(path)) {
             return tr_fail(err, TR_ERR_ARGUMENT,
                            "data.columns: %s: expected the name of a column, or null", ours);
@@ -125,7 +136,8 @@ static void show(json_t *shown, const char *ours, const char *theirs)
     }
 }
 
-/// How sentences call our columns: as the recipe does, else as the form.
+/// How sentences call our columns: as the recipe does, else as the form, whose own the recipe may
+/// have named.
 static json_t *make_shown(const tr_form_t *form, const json_t *names)
 {
     json_t *shown = json_object(), *path;
@@ -137,32 +149,49 @@ static json_t *make_shown(const tr_form_t *form, const json_t *names)
         }
     }
     for (size_t i = 0; form != NULL && i < LENGTH(form->shown) && form->shown[i][0] != NULL; i++) {
-        show(shown, form->shown[i][0], form->shown[i][1]);
+        show(shown, form->shown[i][0], tr_json_string(names, form->shown[i][1], form->shown[i][1]));
     }
     return shown;
 }
 
-tr_status tr_columns_find(tr_columns_t *columns, const json_t *first, const json_t *names,
-                          const tr_rows_options_t *options, tr_error_t *err)
+/// The form of a row as the names have it.
+static tr_status find_form(const tr_form_t **form, const json_t *first,
+                           const tr_columns_given_t *given, const tr_rows_options_t *options,
+                           tr_error_t *err)
+{
+    if (given->form != NULL) {
+        *form = tr_form_named(given->form);
+        return TR_OK;
+    }
+    json_t *row = json_copy((json_t *)first);
+    if (given->names != NULL) {
+        rename_all(row, given->names);
+    }
+    tr_status status = tr_form_find(form, row, options, err);
+    json_decref(row);
+    return status;
+}
+
+tr_status tr_columns_find(tr_columns_t *columns, const json_t *first,
+                          const tr_columns_given_t *given, const tr_rows_options_t *options,
+                          tr_error_t *err)
 {
     *columns = (tr_columns_t){0};
-    TR_TRY(check_names(names, first, err));
-    json_t *row = json_copy((json_t *)first);
-    if (names != NULL) {
-        rename_all(row, names);
+    TR_TRY(check_names(given, first, err));
+    TR_TRY(find_form(&columns->form, first, given, options, err));
+    columns->given = *given;
+    columns->given.names = json_deep_copy(given->names);
+    columns->given.tags = json_deep_copy(given->tags);
+    if (columns->form != NULL || given->names != NULL) {
+        columns->shown = make_shown(columns->form, given->names);
     }
-    tr_status status = tr_form_find(&columns->form, row, options, err);
-    json_decref(row);
-    if (status == TR_OK && (columns->form != NULL || names != NULL)) {
-        columns->names = json_deep_copy(names);
-        columns->shown = make_shown(columns->form, names);
-    }
-    return status;
+    return TR_OK;
 }
 
 void tr_columns_release(tr_columns_t *columns)
 {
-    json_decref(columns->names);
+    json_decref(columns->given.names);
+    json_decref(columns->given.tags);
     json_decref(columns->shown);
     *columns = (tr_columns_t){0};
 }
@@ -181,27 +210,65 @@ static tr_status expect_sound(const json_t *row, const char *const *columns, siz
     return TR_OK;
 }
 
+/// Columns that tell the form; of those that were hidden none is expected.
+static tr_status expect_columns(const json_t *row, const tr_columns_t *columns, tr_error_t *err)
+{
+    const char *const *has = columns->form->has;
+    for (size_t i = 0; i < LENGTH(columns->form->has) && has[i] != NULL; i++) {
+        const json_t *named = json_object_get(columns->given.names, has[i]);
+        if (json_object_get(row, has[i]) == NULL && !(named != NULL && json_is_null(named))) {
+            return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing",
+                           tr_column_shown(row, has[i]));
+        }
+    }
+    return TR_OK;
+}
+
+/// LLaMA-Factory and ms-swift take a function with and without its frame; templates know the frame.
+static void frame_tools(json_t *row)
+{
+    const json_t *given = json_object_get(row, "tools"), *tool;
+    json_t *tools = json_is_string(given) ? json_loads(json_string_value(given), 0, NULL)
+                                          : json_incref((json_t *)given);
+    json_t *framed = json_array();
+    size_t i;
+    json_array_foreach(tools, i, tool)
+    {
+        bool bare = json_is_object(tool) && json_object_get(tool, "type") == NULL &&
+                    json_object_get(tool, "function") == NULL;
+        json_array_append_new(
+            framed, bare ? json_pack("{s:s, s:O}", "type", "function", "function", (json_t *)tool)
+                         : json_incref((json_t *)tool));
+    }
+    if (json_is_array(tools)) {
+        json_object_set(row, "tools", framed);
+    }
+    json_decref(framed);
+    json_decref(tools);
+}
+
 tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err)
 {
     const tr_form_t *form = columns->form;
-    if (columns->shown == NULL) {
-        return TR_OK;
+    const tr_columns_given_t *given = &columns->given;
+    if (given->names != NULL) {
+        rename_all(row, given->names);
     }
-    if (columns->names != NULL) {
-        rename_all(row, columns->names);
+    if (columns->shown != NULL) {
+        json_object_set(row, SHOWN, columns->shown);
     }
-    json_object_set(row, SHOWN, columns->shown);
+    TR_TRY(tr_turns_in_row(row, given->tags, err));
     if (form == NULL) {
         return TR_OK;
     }
     TR_TRY(expect_sound(row, form->has, LENGTH(form->has), err));
     TR_TRY(expect_sound(row, form->reads, LENGTH(form->reads), err));
-    for (size_t i = 0; i < LENGTH(form->has) && form->has[i] != NULL; i++) {
-        if (json_object_get(row, form->has[i]) == NULL) {
-            return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing",
-                           tr_column_shown(row, form->has[i]));
-        }
+    TR_TRY(expect_columns(row, columns, err));
+    if (given->form != NULL && given->tags != NULL) {
+        TR_TRY(tr_turns_check_order(json_object_get(row, form->has[0]),
+                                    tr_column_shown(row, form->has[0]), given->pairs, err));
     }
+    frame_tools(row);
     return form->read(row, err);
 }
 

@@ -6,25 +6,36 @@
 #define TR_DATA_COLUMNS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "common/base/status.h"
 
 typedef struct tr_form tr_form_t;
 typedef struct tr_rows_options tr_rows_options_t;
 
+/// What is said of a file's columns beside its first row. {0}: nothing.
+typedef struct tr_columns_given {
+    /// An object of our columns (or those of a form), each with the file's column, a dotted path
+    /// into one, or null for a column that nothing shall read.
+    json_t *names;
+    json_t *tags;     ///< what roles are called in conversations (turns.h)
+    const char *form; ///< LLaMA-Factory's, named by a dataset_info.json; NULL: it is recognised
+    bool pairs;       ///< of such a file: its rows are pairs
+} tr_columns_given_t;
+
 /// How the rows of one file become ours. {0} changes nothing; release frees it.
 typedef struct tr_columns {
-    const tr_form_t *form; ///< NULL: they have our columns
-    json_t *names;         ///< ours -> a column of the file, or null; NULL: none. Owned
-    json_t *shown;         ///< ours -> how sentences call it. Owned
+    tr_columns_given_t given; ///< its objects are owned
+    const tr_form_t *form;    ///< NULL: they have our columns
+    json_t *shown;            ///< ours -> how sentences call it. Owned
 } tr_columns_t;
 
-/// Finds it by a file's first row. names: an object of our columns (or those of a form), each with
-/// the file's column, a dotted path into one, or null for a column that nothing shall read; or
-/// NULL. options: which kinds of rows are taken. TR_ERR_ARGUMENT for names that the row does not
-/// have, and for rows that may be read in two ways: the sentence says what to write.
-tr_status tr_columns_find(tr_columns_t *columns, const json_t *first, const json_t *names,
-                          const tr_rows_options_t *options, tr_error_t *err);
+/// Finds it by a file's first row. options: which kinds of rows are taken. TR_ERR_ARGUMENT for
+/// names that the row does not have, and for rows that may be read in two ways: the sentence says
+/// what to write.
+tr_status tr_columns_find(tr_columns_t *columns, const json_t *first,
+                          const tr_columns_given_t *given, const tr_rows_options_t *options,
+                          tr_error_t *err);
 void tr_columns_release(tr_columns_t *columns);
 
 /// Makes our columns in a row of the file. TR_ERR_FORMAT for a bad row, "column: what is wrong".

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/data/columns.h"
 #include "common/data/kinds.h"
+#include "common/data/turns.h"
 
 // Values
 
@@ -157,83 +159,6 @@ static tr_status read_input(json_t *row, tr_error_t *err)
 
 // Conversations
 
-/// The names that roles go by. A function call is an assistant's.
-static const struct {
-    const char *theirs, *ours;
-} ROLES[] = {
-    {"human", "user"},       {"user", "user"},
-    {"gpt", "assistant"},    {"assistant", "assistant"},
-    {"bot", "assistant"},    {"function_call", "function_call"},
-    {"observation", "tool"}, {"function_response", "tool"},
-    {"tool", "tool"},        {"system", "system"},
-};
-
-static const char *role_of(const char *theirs)
-{
-    for (size_t i = 0; theirs != NULL && i < sizeof ROLES / sizeof *ROLES; i++) {
-        if (strcmp(ROLES[i].theirs, theirs) == 0) {
-            return ROLES[i].ours;
-        }
-    }
-    return NULL;
-}
-
-/// Function calls: the JSON of {name, arguments}, or of a list of them, as an assistant's message.
-static json_t *as_calls(const json_t *text)
-{
-    json_t *parsed = json_loads(json_string_value(text), 0, NULL), *calls = json_array(), *call;
-    json_t *list = json_is_array(parsed) ? json_incref(parsed) : json_pack("[O?]", parsed);
-    bool good = json_array_size(list) > 0;
-    size_t i;
-    json_array_foreach(list, i, call)
-    {
-        good = good && json_is_string(json_object_get(call, "name")) &&
-               json_object_get(call, "arguments") != NULL;
-        json_array_append_new(calls, json_pack("{s:s, s:O}", "type", "function", "function", call));
-    }
-    json_decref(parsed);
-    json_decref(list);
-    json_t *message =
-        good ? json_pack("{s:s, s:s, s:O}", "role", "assistant", "content", "", "tool_calls", calls)
-             : NULL;
-    json_decref(calls);
-    return message;
-}
-
-/// Appends a message of `from` and `value`, or of role and content, which is taken as it is.
-static tr_status append_turn(json_t *messages, const json_t *turn, const char *where, size_t i,
-                             tr_error_t *err)
-{
-    if (json_object_get(turn, "role") != NULL) {
-        json_array_append(messages, (json_t *)turn);
-        return TR_OK;
-    }
-    const char *from = json_string_value(json_object_get(turn, "from")), *role = role_of(from);
-    const json_t *value = json_object_get(turn, "value");
-    if (role == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "%s[%zu]: from: expected human, gpt, function_call, observation or system, "
-                       "found '%s'",
-                       where, i, from != NULL ? from : "nothing");
-    }
-    if (!json_is_string(value)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s[%zu]: value: expected a text", where, i);
-    }
-    if (strcmp(role, "function_call") != 0) {
-        append(messages, role, value);
-        return TR_OK;
-    }
-    json_t *call = as_calls(value);
-    if (call == NULL) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "%s[%zu]: value: expected the JSON of {name, arguments}, or of a list of "
-                       "them",
-                       where, i);
-    }
-    json_array_append_new(messages, call);
-    return TR_OK;
-}
-
 /// Appends both messages of an item such as {human, assistant}.
 static tr_status append_exchange(json_t *messages, const json_t *item, size_t i, tr_error_t *err)
 {
@@ -242,7 +167,7 @@ static tr_status append_exchange(json_t *messages, const json_t *item, size_t i,
         const json_t *text = NULL;
         const char *role = NULL;
         for (size_t k = 0; k < 3 && text == NULL; k++) {
-            role = role_of(SIDES[side][k]);
+            role = side == 0 && k < 2 ? "user" : side == 0 ? "tool" : "assistant";
             text = json_object_get(item, SIDES[side][k]);
         }
         if (!json_is_string(text)) {
@@ -254,25 +179,19 @@ static tr_status append_exchange(json_t *messages, const json_t *item, size_t i,
     return TR_OK;
 }
 
-/// Appends the turns of a column, or the one that it is.
+/// Appends the turns of a column, or the one that it is; ms-swift's exchanges too.
 static tr_status append_turns(json_t *messages, const json_t *row, const char *column,
                               tr_error_t *err)
 {
-    const json_t *turns = json_object_get(row, column), *turn;
+    const json_t *turns = json_object_get(row, column), *first = json_array_get(turns, 0), *item;
     size_t i;
-    if (json_is_object(turns)) {
-        return append_turn(messages, turns, column, 0, err);
+    if (strcmp(column, "conversation") != 0 || !json_is_object(first) ||
+        json_object_get(first, "from") != NULL || json_object_get(first, "role") != NULL) {
+        return tr_turns_append(messages, turns, tr_column_shown(row, column), NULL, err);
     }
-    if (!json_is_array(turns)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: expected a list of messages", column);
-    }
-    json_array_foreach(turns, i, turn)
+    json_array_foreach(turns, i, item)
     {
-        bool exchange = json_object_get(turn, "from") == NULL &&
-                        json_object_get(turn, "role") == NULL &&
-                        strcmp(column, "conversation") == 0;
-        TR_TRY(exchange ? append_exchange(messages, turn, i, err)
-                        : append_turn(messages, turn, column, i, err));
+        TR_TRY(append_exchange(messages, item, i, err));
     }
     return TR_OK;
 }
@@ -326,16 +245,17 @@ static tr_status put_side(json_t *row, const char *side, tr_error_t *err)
     return status;
 }
 
-/// The conversation becomes `messages`, and what learns from answers gets its last one.
+/// The conversation becomes `messages`, and what learns from answers gets its last one. Before the
+/// sides of a pair it is their prompt alone.
 static tr_status put_conversation(json_t *row, const json_t *messages, tr_error_t *err)
 {
-    json_object_set(row, "messages", (json_t *)messages);
     if (!is_nothing(json_object_get(row, "chosen")) &&
         !is_nothing(json_object_get(row, "rejected"))) {
         json_object_set(row, "prompt", (json_t *)messages);
         TR_TRY(put_side(row, "chosen", err));
         return put_side(row, "rejected", err);
     }
+    json_object_set(row, "messages", (json_t *)messages);
     put_label(row);
     return put_split(row, messages, json_object_get(row, "kto_tag") != NULL ? "completion" : NULL,
                      err);
@@ -403,7 +323,7 @@ static tr_status read_prompt_messages(json_t *row, tr_error_t *err)
 #define ANY (ANSWERED | TR_ROWS_OF(PROMPTS) | TR_ROWS_OF(MESSAGES))
 
 static const tr_form_t FORMS[] = {
-    {.name = "alpaca",
+    {.name = TR_FORM_ALPACA,
      .kinds = ANY,
      .has = {"instruction"},
      .lacks = {"completion", "messages"},
@@ -424,7 +344,7 @@ static const tr_form_t FORMS[] = {
      .reads = {"output"},
      .shown = {{"prompt", "input"}, {"completion", "output"}, {"messages", "input"}},
      .read = read_input},
-    {.name = "ShareGPT's conversations",
+    {.name = TR_FORM_SHAREGPT,
      .kinds = ANY,
      .has = {"conversations"},
      .lacks = {"completion", "messages"},
@@ -480,6 +400,15 @@ static bool fits(const tr_form_t *form, const json_t *row, const tr_rows_options
         found = found && json_object_get(row, form->lacks[i]) == NULL;
     }
     return found;
+}
+
+const tr_form_t *tr_form_named(const char *name)
+{
+    size_t i = 0;
+    while (i < FORM_COUNT && strcmp(FORMS[i].name, name) != 0) {
+        i++;
+    }
+    return i < FORM_COUNT ? &FORMS[i] : NULL;
 }
 
 tr_status tr_form_find(const tr_form_t **form, const json_t *row, const tr_rows_options_t *options,

@@ -23,6 +23,12 @@ typedef struct tr_form {
     tr_status (*read)(json_t *row, tr_error_t *err);
 } tr_form_t;
 
+#define TR_FORM_ALPACA "alpaca"
+#define TR_FORM_SHAREGPT "ShareGPT's conversations"
+
+/// The form of that name; NULL: there is none.
+const tr_form_t *tr_form_named(const char *name);
+
 /// The one form that a row has; *form: NULL where it is none of the table. TR_ERR_ARGUMENT where
 /// there are two.
 tr_status tr_form_find(const tr_form_t **form, const json_t *row, const tr_rows_options_t *options,

@@ -551,7 +551,8 @@ static tr_status read_extra(json_t **value, const json_t *columns, const char *c
     json_decref(*value);
     *value = NULL;
     TR_TRY(expect_sound(columns, column, err));
-    if (found == NULL || json_is_null(found)) {
+    bool empty = json_is_string(found) && json_string_length(found) == 0;
+    if (found == NULL || json_is_null(found) || empty) {
         return TR_OK;
     }
     *value = json_is_string(found) ? json_loads(json_string_value(found), 0, NULL)

@@ -45,10 +45,13 @@ static json_t *one_or_more(json_t *item)
 /// A data file: its path, or more of it (common/data/source.h). path: taken.
 static json_t *path_or_map(json_t *path)
 {
-    return json_pack("{s:[O, {s:s, s:{s:o, s:{s:s, s:i}, s:{s:s}}, s:[s], s:b}]}", "anyOf", path,
-                     "type", "object", "properties", "path", path, "weight", "type", "number",
-                     "exclusiveMinimum", 0, "columns", "type", "object", "required", "path",
-                     "additionalProperties", 0);
+    json_t *map = json_pack(
+        "{s:s, s:{s:O, s:O, s:O, s:{s:s, s:i}, s:{s:s}, s:{s:s}}, s:[{s:[s]}, {s:[s, s]}], s:b}",
+        "type", "object", "properties", "path", path, "dataset_info", path, "name", path, "weight",
+        "type", "number", "exclusiveMinimum", 0, "columns", "type", "object", "tags", "type",
+        "object", "oneOf", "required", "path", "required", "dataset_info", "name",
+        "additionalProperties", 0);
+    return json_pack("{s:[o, o]}", "anyOf", path, map);
 }
 
 static json_t *entries_of_judges(void);

@@ -76,7 +76,8 @@ static const tr_field_t data[] = {
     FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_ROWS,
           .help = "Files of texts (`sft`), pairs (`reward`, `dpo`), or labelled completions "
                   "(`kto`), each a path or `{path: a.jsonl, weight: 2, columns: {prompt: "
-                  "question}}`: `weight` is its share of an epoch (`docs/data.md`)."),
+                  "question}}`: `weight` is its share of an epoch; or `{dataset_info: data, name: "
+                  "alpaca_demo}` of LLaMA-Factory (`docs/data.md`)."),
     FIELD(eval, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_OPTIMIZER,
           .may_change = true,
           .help = "Files of held-out rows (`eval_loss` and the other metrics), or of held-out "

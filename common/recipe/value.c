@@ -166,14 +166,15 @@ static json_t *read_source_map(const place_t *place, const recipe_node_t *node, 
         recipe_problem(place->reader, node->line, place->path, "%s", err.text);
         return NULL;
     }
-    const recipe_node_t path = {.kind = RECIPE_SCALAR,
-                                .line = node->line,
-                                .text = (char *)json_string_value(json_object_get(map, "path"))};
-    char *name = read_name(place, &path);
+    char *given, *name;
+    const char *key = tr_source_path(&given, map);
+    const recipe_node_t path = {.kind = RECIPE_SCALAR, .line = node->line, .text = given};
+    name = read_name(place, &path);
+    free(given);
     if (name == NULL) {
         return NULL;
     }
-    json_object_set_new(map, "path", json_string_nocheck(name));
+    json_object_set_new(map, key, json_string_nocheck(name));
     char *text = json_dumps(map, JSON_COMPACT);
     json_t *item = json_string_nocheck(text);
     free(text);

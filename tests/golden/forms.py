@@ -2,7 +2,8 @@
 """Makes forms.json: rows as other training programs document them, and what their own converters make of them, as our columns.
 
 Usage: forms.py LLAMA_FACTORY MS_SWIFT > forms.json, from checkouts of both (made with ff6d4d1 and 3602360). Neither needs to be installed; `datasets` does.
-Each case: {form, kinds, row, columns}, where `columns` are ours that the row must get.
+Each case: {form, kinds, row, columns}, where `columns` are ours that the row must get. Each of `infos`: {kinds, entry, rows, columns}, where the entry is one
+of a dataset_info.json and a row's columns are null where LLaMA-Factory passes over the row.
 """
 import ast
 import json
@@ -11,7 +12,7 @@ import types
 from types import SimpleNamespace
 
 factory, swift = sys.argv[1:]
-cases = []
+cases, infos = [], []
 
 
 def case(form, kinds, row, **columns):
@@ -31,12 +32,12 @@ for name in ("", ".data", ".extras"):
 logging = types.ModuleType("llamafactory.extras.logging")
 logging.get_logger = lambda name: SimpleNamespace(warning_rank0=lambda text: sys.exit(text), warning_rank0_once=print)
 sys.modules["llamafactory.extras.logging"] = sys.modules["llamafactory.extras"].logging = logging
-from llamafactory.data.converter import AlpacaDatasetConverter, SharegptDatasetConverter  # noqa: E402
+from llamafactory.data.converter import DATASET_CONVERTERS, AlpacaDatasetConverter, SharegptDatasetConverter  # noqa: E402
 
 with open(factory + "/src/llamafactory/data/parser.py", encoding="utf-8") as file:
-    attr = next(node for node in ast.parse(file.read()).body if getattr(node, "name", "") == "DatasetAttr")
-names = {}
-exec("from dataclasses import dataclass\nfrom typing import *\n" + ast.unparse(attr), names)
+    parser = [node for node in ast.parse(file.read()).body if getattr(node, "name", "") in ("DatasetAttr", "get_dataset_list")]
+names = {"DATA_CONFIG": "dataset_info.json"}
+exec("from dataclasses import dataclass\nfrom typing import *\n" + "\n".join(map(ast.unparse, parser)), names)
 
 
 def message(m):
@@ -50,12 +51,16 @@ def message(m):
 
 def of_factory(converter, form, kinds, row, **columns):
     """columns: of dataset_info.json."""
-    settings = names["DatasetAttr"]("file", dataset_name="x")
+    settings = names["DatasetAttr"]("file", dataset_name="x", formatting="alpaca" if converter is AlpacaDatasetConverter else "sharegpt")
     for key in ("prompt", "query", "response", "messages"):
         setattr(settings, key, getattr(settings, key) if getattr(settings, key) in row else None)
     for key, value in columns.items():
         setattr(settings, key, value)
-    out = converter(settings, SimpleNamespace(media_dir=""))(row)
+    case(form, kinds, row, **as_ours(settings, converter(settings, SimpleNamespace(media_dir=""))(row)))
+
+
+def as_ours(settings, out):
+    """Our columns of what a converter returns."""
     system = [{"role": "system", "content": out["_system"]}] if out["_system"] else []
     prompt, answers = system + [message(m) for m in out["_prompt"]], [message(m) for m in out["_response"]]
     ours = {"prompt": prompt}
@@ -64,11 +69,11 @@ def of_factory(converter, form, kinds, row, **columns):
         ours |= {"completion": answers[:1] if good else answers[1:], "label": good}
     elif settings.ranking:
         ours |= {"chosen": answers[:1], "rejected": answers[1:]}
-    elif converter is SharegptDatasetConverter:
+    elif settings.formatting != "alpaca":
         ours = {"messages": prompt + answers, "prompt": prompt}
     elif answers:
         ours |= {"completion": answers}
-    case(form, kinds, row, **ours)
+    return ours
 
 
 ALPACA, SHAREGPT = "alpaca", "ShareGPT's conversations"
@@ -99,6 +104,57 @@ of_factory(SharegptDatasetConverter, SHAREGPT, "dpo",
 for tag in (True, False):
     of_factory(SharegptDatasetConverter, SHAREGPT, "kto", {"conversations": turns, "kto_tag": tag}, kto_tag="kto_tag")
 
+# LLaMA-Factory's dataset_info.json
+
+
+def of_info(kinds, entry, *rows):
+    """rows: as datasets.load_dataset gives them, which fills missing columns."""
+    entry = {"file_name": "rows.json", **entry}
+    settings = names["get_dataset_list"](["x"], {"x": entry})[0]
+    converter = DATASET_CONVERTERS[settings.formatting](settings, SimpleNamespace(media_dir=""))
+    columns = []
+    for row in rows:
+        out = converter({**{key: None for other in rows for key in other}, **row})
+        if settings.formatting == "openai":  # a switch of Nemotron's, which is left out here; observations are joined for Qwen's template
+            out["_system"] = out["_system"].removesuffix("detailed thinking off").removesuffix("\n")
+            out["_prompt"] = [{**m, "content": text} for m in out["_prompt"] for text in
+                              (m["content"].split("\n</tool_response>\n<tool_response>\n") if m["role"] == "observation" else [m["content"]])]
+        columns.append(as_ours(settings, out) if out["_prompt"] else None)
+    infos.append({"kinds": kinds, "entry": entry, "rows": rows, "columns": columns})
+
+
+logging.get_logger("").warning_rank0 = sys.modules["llamafactory.data.converter"].logger.warning_rank0 = lambda text: None
+of_info("sft", {}, {"instruction": "i", "input": "x", "output": "o", "system": "is no column", "history": history, "messages": 1})
+of_info("sft", {"columns": {"prompt": "question", "query": "context", "response": "answer", "system": "rules", "history": "before"}, "folder": "f", "subset": "s"},
+        {"question": "q", "context": "", "answer": "a", "prompt": "p", "completion": "c", "text": "t"},
+        {"question": "q", "context": "c", "answer": "a", "rules": "r", "before": history})
+of_info("sft", {"columns": {"prompt": "prompt", "response": "text"}}, {"prompt": "p", "text": "t", "input": "is no column", "label": 3})
+of_info("dpo", {"ranking": True, "columns": {"prompt": "prompt", "chosen": "good", "rejected": "bad"}},
+        {"prompt": "p", "good": "g", "bad": "b", "chosen": "is no column", "instruction": "is none"})
+of_info("kto", {"columns": {"prompt": "instruction", "query": "input", "response": "output", "kto_tag": "liked"}},
+        {"instruction": "i", "input": "x", "output": "o", "liked": False, "label": True, "chosen": "is none", "rejected": "is none"},
+        {"instruction": "i", "input": "x", "output": "o", "liked": True})
+of_info("ppo", {"columns": {"prompt": "text"}}, {"text": "t", "prompt": "is no column"})
+of_info("sft", {"formatting": "sharegpt"}, {"conversations": turns, "system": "is no column"}, {"conversations": turns[:1]}, {"conversations": turns[::-1]},
+        {"conversations": turns + turns[1:]}, {"conversations": [{"from": "system", "value": "s"}] + tools}, {"conversations": turns[:1] + calls[:2]})
+openai = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
+talk = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+of_info("sft", {"formatting": "sharegpt", "columns": {"messages": "messages", "system": "rules"}, "tags": openai},
+        {"messages": talk, "rules": "not these"}, {"messages": talk[1:], "rules": "these"}, {"messages": talk[1:] + [{"role": "system", "content": "late"}, talk[2]]})
+odd = {"role_tag": "who", "content_tag": "said", "user_tag": "Me", "assistant_tag": "It", "observation_tag": "Got", "function_tag": "Do"}
+of_info("sft", {"formatting": "sharegpt", "columns": {"messages": "talk", "tools": "functions"}, "tags": odd},
+        {"talk": [{"who": "Me", "said": "u"}, {"who": "Do", "said": '[{"name": "f", "arguments": {"x": 1.5}}]'}, {"who": "Got", "said": "1"}, {"who": "It", "said": "a"}],
+         "functions": '[{"name": "f", "parameters": {"x": {"type": "number"}}}]'})
+of_info("dpo", {"formatting": "sharegpt", "ranking": True, "columns": {"messages": "talk", "chosen": "better", "rejected": "worse"}, "tags": odd},
+        {"talk": [{"who": "Me", "said": "u"}], "better": {"who": "It", "said": "b"}, "worse": {"who": "It", "said": "w"}},
+        {"talk": [{"who": "Me", "said": "u"}, {"who": "It", "said": "a"}], "better": {"who": "It", "said": "b"}, "worse": {"who": "It", "said": "w"}})
+of_info("kto", {"formatting": "sharegpt", "columns": {"messages": "conversations", "kto_tag": "kto_tag"}},
+        {"conversations": turns, "kto_tag": True}, {"conversations": turns, "kto_tag": False})
+call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+of_info("sft", {"formatting": "openai", "columns": {"messages": "messages"}, "tags": {**openai, "observation_tag": "tool", "function_tag": "tools"}},
+        {"messages": talk}, {"messages": talk[1:]}, {"messages": [talk[1], {"role": "assistant", "content": "", "tool_calls": [call, call]},
+                                                                  {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}, talk[2]]})
+
 # ms-swift
 
 for name in ("swift", "swift.template", "swift.template.template_inputs", "swift.utils", "modelscope", "modelscope.hub", "modelscope.hub.utils",
@@ -128,13 +184,37 @@ for node in tree.body:
             sys.exit(str(error))
 
 
+with open(swift + "/swift/agent_template/base.py", encoding="utf-8") as file:
+    parsers = [node for node in ast.walk(ast.parse(file.read())) if getattr(node, "name", "") in ("_parse_tool_call", "_parse_json")]
+base = ast.parse("class BaseAgentTemplate: pass").body[0]
+base.body = parsers
+exec(ast.unparse(base), core)
+
+
+def framed(messages):
+    """Calls and responses as transformers' templates take them: calls one after the other, and behind what the assistant says, are one message."""
+    out = []
+    for m in messages:
+        role, content = {"tool_response": "tool"}.get(m["role"], m["role"]), m["content"]
+        if role in ("tool_call", "tool") and not isinstance(content, str):
+            content = json.dumps(content, ensure_ascii=False)  # StdTemplateInputs.from_dict
+        if role != "tool_call":
+            out.append({"role": role, "content": content})
+            continue
+        if not out or out[-1]["role"] != "assistant":
+            out.append({"role": "assistant", "content": ""})
+        call = core["BaseAgentTemplate"]._parse_tool_call(content)
+        out[-1].setdefault("tool_calls", []).append({"type": "function", "function": call})
+    return out
+
+
 def of_swift(preprocessor, form, kinds, row):
     given = json.loads(json.dumps(row))
     for column in ("conversation", "conversations"):  # as its `columns` do
         if column in given:
             given["messages"] = given.pop(column)
     out = core[preprocessor]().preprocess(given)
-    messages = [{"role": m["role"], "content": m["content"]} for m in out["messages"]]
+    messages = framed(out["messages"])
     split = len(messages) - (messages[-1]["role"] == "assistant")
     ours = {"prompt": messages[:split]}
     if kinds == "dpo":
@@ -144,6 +224,8 @@ def of_swift(preprocessor, form, kinds, row):
         ours["completion"] = messages[split:]
     elif kinds == "sft":
         ours["messages"] = messages
+    if form == "TRL":
+        del ours["prompt"]
     case(form, kinds, row, **ours)
 
 
@@ -163,6 +245,16 @@ of_swift("MessagesPreprocessor", "messages and label", "kto", {"messages": talk,
 of_swift("MessagesPreprocessor", "messages up to the last answer", "ppo", {"messages": talk[:2]})
 of_swift("MessagesPreprocessor", "messages up to the last answer", "ppo", {"messages": talk})
 
+aqi = [{"role": "user", "content": "How is the air?"}, {"role": "assistant", "content": "Let me look."},
+       {"role": "tool_call", "content": '{"name": "aqi", "arguments": {"city": "Beijing"}}'},
+       {"role": "tool_call", "content": {"name": "aqi", "parameters": '{"city": "Shanghai"}'}},
+       {"role": "tool_response", "content": '{"aqi": "10"}'}, {"role": "tool", "content": {"aqi": 72.5, "ort": "größer"}},
+       {"role": "assistant", "content": "Good, and fair."}, {"role": "user", "content": "And now?"}, {"role": "tool_call", "content": '{"name": "aqi", "arguments": {}}'},
+       {"role": "tool_response", "content": "1"}, {"role": "assistant", "content": "Good."}]
+of_swift("MessagesPreprocessor", "TRL", "sft", {"messages": aqi})
+of_swift("MessagesPreprocessor", "messages up to the last answer", "ppo", {"messages": aqi})
+of_swift("MessagesPreprocessor", "messages up to the last answer", "ppo", {"messages": aqi[:5]})
+
 # OpenRLHF's preprocess_data takes input_key and output_key as they are (sft_dataset.py, prompts_dataset.py); verl's prompts are ours.
 case("input and output", "sft", {"input": "Human: Hi\nAssistant: ", "output": "Hello"}, prompt="Human: Hi\nAssistant: ", completion="Hello")
 case("input and output", "sft", {"input": talk}, messages=talk)
@@ -170,4 +262,4 @@ case("input and output", "ppo", {"input": "Hi", "datasource": "d"}, prompt="Hi")
 verl = {"data_source": "openai/gsm8k", "prompt": [{"role": "user", "content": "What is 2 + 2?"}], "ability": "math",
         "reward_model": {"style": "rule", "ground_truth": "4"}, "extra_info": {"split": "train", "index": 0}}
 case("TRL", "ppo", verl, **verl)
-print('{"cases": [\n' + ",\n".join(json.dumps(each) for each in cases) + "\n]}")
+print('{"cases": [\n' + ",\n".join(json.dumps(each) for each in cases) + '\n], "infos": [\n' + ",\n".join(json.dumps(each) for each in infos) + "\n]}")

@@ -137,10 +137,53 @@ cmp "$SCRATCH/runs/stopped/final/model.safetensors" "$SCRATCH/runs/mixed/final/m
 run sft packed "$weighted" "${steps[@]}" steps=2 data.batch=2 sft.packing=true
 run sft packed-mixed "data.train=[$SCRATCH/mixed.jsonl]" "${steps[@]}" steps=2 data.batch=2 sft.packing=true
 cmp "$SCRATCH/runs/packed/final/model.safetensors" "$SCRATCH/runs/packed-mixed/final/model.safetensors" || fail "packs of weighted files are others"
-refused "data.train.0: expected a path, a weight above 0 and a map of columns, found 'weight'" '{}' "data.train=[{path: $SCRATCH/light.jsonl, weight: 0}]"
+sentence="data.train.0: expected a path, or dataset_info and name, a weight above 0, and maps of columns and tags"
+refused "$sentence, found 'weight'" '{}' "data.train=[{path: $SCRATCH/light.jsonl, weight: 0}]"
 refused "data.train.0: the path is missing" '{}' 'data.train=[{weight: 2}]'
 refused "data.train.1: there is no file '$SCRATCH/missing.jsonl'" '{}' "data.train=[$SCRATCH/light.jsonl, {path: $SCRATCH/missing.jsonl}]"
 refused "data.eval: each row is taken once, whatever its file's weight: leave the weights out" '{"text": "a"}' "data.eval=[{path: $SCRATCH/rows.jsonl, weight: 2}]"
+
+say "LLaMA-Factory's dataset_info.json, and tags without one, give the bytes of TRL's columns"
+python3 - "$SCRATCH" <<'PYTHON' || fail "the rows cannot be written"
+import json, os, sys
+texts = [json.loads(line) for line in open("examples/data/pairs.jsonl")][:6]
+turns = [[{"who": "Me", "said": row["prompt"]}, {"who": "It", "said": row["chosen"]}] for row in texts]
+ours = [[{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"]}] for row in texts]
+os.makedirs(f"{sys.argv[1]}/factory/parts")
+def write(name, rows):
+    with open(f"{sys.argv[1]}/{name}", "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+write("factory/turns.jsonl", [{"talk": turn, "messages": "is no column"} for turn in turns])
+write("factory/parts/a.jsonl", [{"question": row["prompt"], "answer": row["chosen"]} for row in texts[:2]])
+write("factory/parts/b.jsonl", [{"question": row["prompt"], "answer": row["chosen"]} for row in texts[2:]])
+write("talks.jsonl", [{"messages": talk} for talk in ours])
+write("halves.jsonl", [{"prompt": talk[:1], "completion": talk[1:]} for talk in ours])
+tags = {"role_tag": "who", "content_tag": "said", "user_tag": "Me", "assistant_tag": "It"}
+json.dump({"turns": {"file_name": "turns.jsonl", "formatting": "sharegpt", "columns": {"messages": "talk"}, "tags": tags},
+           "parts": {"file_name": "parts", "columns": {"prompt": "question", "response": "answer"}}, "far": {"hf_hub_url": "a/b"}},
+          open(f"{sys.argv[1]}/factory/dataset_info.json", "w"))
+PYTHON
+# same NAME OF ITEM: the item's rows give the bytes of the file OF.
+same()
+{
+    run sft "$1" "data.train=[$3]" data.chat_template=chatml steps=2
+    run sft "$1-ours" "data.train=[$SCRATCH/$2.jsonl]" data.chat_template=chatml steps=2
+    cmp "$SCRATCH/runs/$1/final/model.safetensors" "$SCRATCH/runs/$1-ours/final/model.safetensors" || fail "$3 gives other bytes than $2"
+}
+same turns talks "{dataset_info: $SCRATCH/factory, name: turns}"
+same parts halves "{dataset_info: $SCRATCH/factory/dataset_info.json, name: parts}"
+same tags talks "{path: $SCRATCH/factory/turns.jsonl, columns: {conversations: talk, messages: null}, tags: {role_tag: who, content_tag: said, user_tag: Me, assistant_tag: It}}"
+refused "dataset_info.json: far: hf_hub_url: data sets are read from this disk" '{}' "data.train=[{dataset_info: $SCRATCH/factory, name: far}]"
+refused "dataset_info.json: there is no data set 'near'; those with files are turns, parts" '{}' "data.train=[{dataset_info: $SCRATCH/factory, name: near}]"
+refused "data.train.0: expected dataset_info and name together" '{}' "data.train=[{dataset_info: $SCRATCH/factory}]"
+refused "data.train.0: there is no file '$SCRATCH/dataset_info.json'" '{}' "data.train=[{dataset_info: $SCRATCH, name: far}]"
+refused "data.train.0: tags: expected texts for role_tag" '{}' "data.train=[{path: $SCRATCH/light.jsonl, tags: {who: me}}]"
+refused "rows.jsonl:1: talk (conversations)[0]: who: expected Me, It, found 'You'" '{"talk": [{"who": "You", "said": "a"}]}' \
+    "data.train=[{path: $SCRATCH/rows.jsonl, columns: {conversations: talk}, tags: {role_tag: who, content_tag: said, user_tag: Me, assistant_tag: It}}]" data.chat_template=chatml
+sed -i 's/"said"/"SAID"/' "$SCRATCH/factory/dataset_info.json"
+"$TROUPE" resume "$SCRATCH/runs/turns" steps=3 >/dev/null 2>"$SCRATCH/err" && fail "another dataset_info.json goes on"
+sed -i 's/"SAID"/"said"/' "$SCRATCH/factory/dataset_info.json"
+"$TROUPE" resume "$SCRATCH/runs/turns" steps=3 >"$SCRATCH/out" 2>&1 || fail "the run does not go on: $(tail -n 1 "$SCRATCH/out")"
 
 say "troupe data: columns, lengths, who reads the rows, what is bad"
 cat >"$SCRATCH/look.jsonl" <<'ROWS'

@@ -4,7 +4,9 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/data/dataset.h"
 #include "common/data/kinds.h"
 #include "common/text/json.h"
 
@@ -39,7 +41,8 @@ Test(forms, rows_become_what_the_programs_own_converters_make_of_them)
         const char *name;
         json_t *expected, *row = json_deep_copy(json_object_get(each, "row"));
         const tr_rows_options_t options = options_of(tr_json_string(each, "kinds", ""));
-        cr_assert_eq(tr_columns_find(&columns, row, NULL, &options, &err), TR_OK, "%s", err.text);
+        cr_assert_eq(tr_columns_find(&columns, row, &(tr_columns_given_t){0}, &options, &err),
+                     TR_OK, "%s", err.text);
         cr_expect_str_eq(tr_columns_form(&columns), tr_json_string(each, "form", ""));
         cr_assert_eq(tr_columns_apply(row, &columns, &err), TR_OK, "case %zu: %s", i, err.text);
         json_object_foreach(json_object_get(each, "columns"), name, expected)
@@ -55,6 +58,166 @@ Test(forms, rows_become_what_the_programs_own_converters_make_of_them)
     json_decref(golden);
 }
 
+// LLaMA-Factory's dataset_info.json
+
+static void write_json(const char *directory, const char *name, const json_t *value)
+{
+    char *path = tr_format("%s/%s", directory, name);
+    cr_assert_eq(json_dump_file(value, path, 0), 0);
+    free(path);
+}
+
+/// The data set `x` of an entry with these rows. The directory is removed by the caller.
+static tr_dataset_t *open_info(char *directory, const json_t *entry, const json_t *rows,
+                               tr_error_t *err)
+{
+    tr_dataset_t *dataset;
+    cr_assert_not_null(mkdtemp(directory));
+    json_t *info = json_pack("{s:O}", "x", entry);
+    write_json(directory, "dataset_info.json", info);
+    write_json(directory, "rows.json", rows);
+    json_decref(info);
+    char *item = tr_format("{\"dataset_info\": \"%s\", \"name\": \"x\"}", directory);
+    tr_dataset_new(&dataset, (const char *const[]){item}, 1, err);
+    free(item);
+    return dataset;
+}
+
+static void remove_all(const char *directory)
+{
+    static const char *const names[] = {"dataset_info.json", "rows.json"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = tr_format("%s/%s", directory, names[i]);
+        unlink(path);
+        free(path);
+    }
+    rmdir(directory);
+}
+
+static void expect_row(size_t i, size_t row, const tr_dataset_t *dataset, const json_t *columns)
+{
+    json_t *read, *expected;
+    const char *name;
+    tr_error_t err = {0};
+    tr_status status = tr_dataset_read(&read, dataset, row, &err);
+    cr_expect_eq(status, json_is_null(columns) ? TR_ERR_FORMAT : TR_OK, "%zu.%zu: %s", i, row,
+                 err.text);
+    json_object_foreach((json_t *)columns, name, expected)
+    {
+        char *got = json_dumps(json_object_get(read, name), JSON_ENCODE_ANY);
+        cr_expect(json_equal(json_object_get(read, name), expected), "%zu.%zu: %s: %s", i, row,
+                  name, got);
+        free(got);
+    }
+    json_decref(read);
+}
+
+Test(forms, an_entry_of_dataset_info_json_is_read_as_llama_factory_reads_it)
+{
+    json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/forms.json", 0, NULL), *each;
+    size_t i;
+    cr_assert_gt(json_array_size(json_object_get(golden, "infos")), 10);
+    json_array_foreach(json_object_get(golden, "infos"), i, each)
+    {
+        char directory[] = "/tmp/forms-XXXXXX";
+        const json_t *rows = json_object_get(each, "rows");
+        tr_error_t err = {0};
+        const tr_rows_options_t options = options_of(tr_json_string(each, "kinds", ""));
+        tr_dataset_t *dataset = open_info(directory, json_object_get(each, "entry"), rows, &err);
+        cr_assert_not_null(dataset, "%s", err.text);
+        cr_assert_eq(tr_dataset_recognise(dataset, &options, &err), TR_OK, "%zu: %s", i, err.text);
+        cr_expect_null(tr_kind_missing(tr_kind_of(dataset, &options), dataset, &options));
+        for (size_t row = 0; row < json_array_size(rows); row++) {
+            expect_row(i, row, dataset, json_array_get(json_object_get(each, "columns"), row));
+        }
+        tr_dataset_destroy(&dataset);
+        remove_all(directory);
+    }
+    json_decref(golden);
+}
+
+Test(forms, what_an_entry_cannot_have_is_said)
+{
+    static const struct {
+        const char *entry, *sentence;
+    } cases[] = {
+        {"{\"hf_hub_url\": \"a/b\"}", "hf_hub_url: data sets are read from this disk: download "
+                                      "it, and write file_name instead"},
+        {"{\"script_url\": \"a\", \"file_name\": \"rows.json\"}",
+         "script_url: data sets are read from this disk: download it, and write file_name instead"},
+        {"{}", "file_name: expected the name of a file"},
+        {"{\"file_name\": \"rows.json\", \"formatting\": \"mine\"}",
+         "formatting: expected alpaca, sharegpt or openai, found 'mine'"},
+        {"{\"file_name\": \"rows.json\", \"split\": \"test\"}",
+         "split: a file has one, train, found 'test'"},
+        {"{\"file_name\": \"rows.json\", \"num_samples\": 0}",
+         "num_samples: expected a whole number above 0"},
+        {"{\"file_name\": \"rows.json\", \"columns\": {\"images\": \"images\"}}",
+         "columns: images are not read: texts are"},
+        {"{\"file_name\": \"rows.json\", \"columns\": {\"answer\": \"a\"}}",
+         "columns: expected names of columns for prompt, query, response, history, messages, "
+         "system, tools, chosen, rejected, kto_tag, found 'answer'"},
+        {"{\"file_name\": \"rows.json\", \"formatting\": \"sharegpt\", \"tags\": {\"tag\": \"a\"}}",
+         "tags: expected texts for role_tag, content_tag, user_tag, assistant_tag, "
+         "observation_tag, function_tag, system_tag, found 'tag'"},
+    };
+    json_t *rows = json_pack("[{s:s}]", "instruction", "i");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char directory[] = "/tmp/forms-XXXXXX";
+        tr_error_t err = {0};
+        json_t *entry = json_loads(cases[i].entry, 0, NULL);
+        cr_expect_null(open_info(directory, entry, rows, &err));
+        char *expected = tr_format("%s/dataset_info.json: x: %s", directory, cases[i].sentence);
+        cr_expect_str_eq(err.text, expected);
+        free(expected);
+        json_decref(entry);
+        remove_all(directory);
+    }
+    json_decref(rows);
+}
+
+/// How often each of ten rows is taken.
+static void count_samples(size_t counts[10], int samples)
+{
+    char directory[] = "/tmp/forms-XXXXXX";
+    tr_error_t err = {0};
+    json_t *rows = json_array();
+    json_t *entry = json_pack("{s:s, s:i}", "file_name", "rows.json", "num_samples", samples);
+    for (int i = 0; i < 10; i++) {
+        json_array_append_new(rows, json_pack("{s:i}", "i", i));
+    }
+    memset(counts, 0, 10 * sizeof *counts);
+    tr_dataset_t *dataset = open_info(directory, entry, rows, &err);
+    cr_assert_not_null(dataset, "%s", err.text);
+    cr_expect_eq(tr_dataset_size(dataset), (size_t)samples);
+    for (size_t row = 0; row < tr_dataset_size(dataset); row++) {
+        json_t *read;
+        cr_assert_eq(tr_dataset_read(&read, dataset, row, &err), TR_OK, "%s", err.text);
+        counts[json_integer_value(json_object_get(read, "i"))]++;
+        json_decref(read);
+    }
+    tr_dataset_destroy(&dataset);
+    json_decref(rows);
+    json_decref(entry);
+    remove_all(directory);
+}
+
+Test(forms, num_samples_takes_rows_that_are_drawn_and_each_before_any_again)
+{
+    size_t few[10], again[10], many[10], taken = 0;
+    count_samples(few, 4);
+    count_samples(again, 4);
+    count_samples(many, 23);
+    for (size_t i = 0; i < 10; i++) {
+        taken += few[i];
+        cr_expect_leq(few[i], 1);
+        cr_expect_eq(few[i], again[i]);
+        cr_expect(many[i] == 2 || many[i] == 3);
+    }
+    cr_expect_eq(taken, 4);
+    cr_expect(few[0] + few[1] + few[2] + few[3] < 4, "the first rows are no sample");
+}
+
 /// How a file with this row is read; NULL: it is refused.
 static void expect_form(const char *algorithm, const char *first, const char *form,
                         const char *sentence)
@@ -63,7 +226,7 @@ static void expect_form(const char *algorithm, const char *first, const char *fo
     tr_error_t err = {0};
     json_t *row = row_of(first);
     const tr_rows_options_t options = options_of(algorithm);
-    tr_status status = tr_columns_find(&columns, row, NULL, &options, &err);
+    tr_status status = tr_columns_find(&columns, row, &(tr_columns_given_t){0}, &options, &err);
     cr_expect_eq(status, form != NULL ? TR_OK : TR_ERR_ARGUMENT, "%s: %s", first, err.text);
     cr_expect_str_eq(form != NULL ? tr_columns_form(&columns) : err.text,
                      form != NULL ? form : sentence);
@@ -104,7 +267,8 @@ static json_t *renamed(const char *text, const char *names, const char *algorith
     tr_columns_t columns;
     json_t *row = row_of(text), *given = json_loads(names, 0, NULL);
     const tr_rows_options_t options = options_of(algorithm);
-    tr_status status = tr_columns_find(&columns, row, given, &options, err);
+    tr_status status =
+        tr_columns_find(&columns, row, &(tr_columns_given_t){.names = given}, &options, err);
     status = status == TR_OK ? tr_columns_apply(row, &columns, err) : status;
     tr_columns_release(&columns);
     json_decref(given);
