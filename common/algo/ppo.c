@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "common/algo/logistic.h"
+#include "common/algo/policy_loss.h"
 #include "common/algo/statistics.h"
 
 // Options
@@ -234,19 +235,15 @@ void tr_ppo_policy_loss(float *dlogprobs, tr_ppo_policy_sums_t *sums, const floa
     TR_ASSERT(normalizer > 0, "a mean over no tokens");
     for (size_t t = 0; t < n; t++) {
         double difference = (double)logprobs[t] - (double)old_logprobs[t];
-        double ratio = exponential(difference);
-        double advantage = (double)advantages[t];
-        double plain = -advantage * ratio;
-        // Equation 7: the ratio gains nothing by leaving [1 - cliprange, 1 + cliprange].
-        double held = -advantage * clamp(ratio, 1.0 - options->cliprange, 1.0 + options->cliprange);
-        bool clipped = held > plain; // the larger loss counts: a pessimistic bound
-        // d ratio / d logprob = ratio, so the gradient of the unclipped side is its own value.
-        dlogprobs[t] = clipped ? 0.0f : (float)(plain / (double)normalizer);
-        sums->loss += clipped ? held : plain;
-        sums->clipped += clipped;
+        const tr_surrogate_t a =
+            tr_clipped_surrogate(difference, (double)advantages[t], 1.0 - options->cliprange,
+                                 1.0 + options->cliprange, HUGE_VAL);
+        dlogprobs[t] = (float)(a.by_ratio / (double)normalizer);
+        sums->loss += a.loss;
+        sums->clipped += a.clipped;
         // Schulman's second estimator (k2); never negative, and what target_kl is compared with.
         sums->approxkl += 0.5 * difference * difference;
-        sums->ratio += ratio;
+        sums->ratio += exponential(difference);
     }
     sums->tokens += n;
 }

@@ -1,0 +1,54 @@
+/// Estimators of advantages without a critic: what becomes of the rewards of a prompt's responses.
+/// GRPO (Shao et al. 2024), RLOO (Ahmadian et al. 2024), REINFORCE++ and its form with a baseline
+/// (Hu 2025), OPO (Hao et al. 2025) and FlashREINFORCE.
+///
+/// Pure: arrays in, arrays out. The controller calls them between the judges' scores and the first
+/// update. An estimator is a row of the table of estimators.c, and an algorithm of
+/// common/recipe/algorithms.c names one.
+///
+/// Responses are ragged (common/algo/ppo.h), those of a prompt together. A response that no judge
+/// could score has a NaN: it is no part of a baseline or a deviation, and its advantage is 0.
+#ifndef TR_ALGO_ESTIMATORS_H
+#define TR_ALGO_ESTIMATORS_H
+
+#include "common/algo/policy_loss.h"
+
+typedef enum tr_scale_rewards {
+    TR_SCALE_GROUP, ///< by the deviation within a prompt's responses
+    TR_SCALE_BATCH, ///< by that of all responses of the step
+    TR_SCALE_NONE   ///< not at all (Dr. GRPO)
+} tr_scale_rewards_t;
+
+/// "group", "batch", "none" and NULL.
+extern const char *const tr_scale_rewards_names[];
+
+/// TRL's names; each is read by some of the estimators (common/recipe/sections.c).
+typedef struct tr_estimator_options {
+    int scale_rewards;         ///< a tr_scale_rewards_t, of GRPO
+    bool normalize_advantages; ///< of RLOO: whether they are whitened over responses
+    double gamma;              ///< of REINFORCE++: discount
+} tr_estimator_options_t;
+
+/// What an estimator reads.
+typedef struct tr_group_rewards {
+    const float *rewards;  ///< [starts[responses]] as tr_rewards makes them
+    const int32_t *starts; ///< [responses + 1]
+    size_t responses;
+    size_t samples; ///< to each prompt; divides responses
+} tr_group_rewards_t;
+
+typedef struct tr_estimator {
+    /// advantages: [starts[responses]], written: one a token.
+    void (*advantages)(float *advantages, const tr_group_rewards_t *rewards,
+                       const tr_estimator_options_t *options);
+    tr_policy_defaults_t defaults;
+} tr_estimator_t;
+
+extern const tr_estimator_t tr_estimator_grpo, tr_estimator_rloo, tr_estimator_reinforce_plus_plus,
+    tr_estimator_reinforce_plus_plus_baseline, tr_estimator_opo, tr_estimator_flash_reinforce;
+
+/// Share of the groups whose rewards are all the same, and which teach nothing: TRL's
+/// frac_reward_zero_std. With scale TR_SCALE_BATCH all responses are one group.
+double tr_zero_spread(const tr_group_rewards_t *rewards, tr_scale_rewards_t scale);
+
+#endif
