@@ -339,6 +339,7 @@ int main(int argc, char **argv)
         {"save_reference", save_reference},
         // One handler for all: training.c finds the algorithm by the method.
         {"train", train},
+        {"train_grpo", train},
         {"train_sft", train},
         {"train_dpo", train},
         {"train_kto", train},

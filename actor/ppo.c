@@ -19,20 +19,6 @@ typedef struct ppo_context {
     double approxkl_before; // and their sum of approxkl
 } ppo_context_t;
 
-/// The largest difference between two vectors of log-probs; infinite when one is NaN.
-static float largest_difference(const float *a, const float *b, size_t n)
-{
-    float largest = 0.0f;
-    for (size_t i = 0; i < n; i++) {
-        float difference = fabsf(a[i] - b[i]);
-        if (isnan(difference)) {
-            return INFINITY;
-        }
-        largest = difference > largest ? difference : largest;
-    }
-    return largest;
-}
-
 /// Adds a chunk's ratios, and ends the minibatch when all its tokens (normalizer) are counted:
 /// val/ratio_var is the variance of the minibatches' means.
 static void count_ratio(ppo_context_t *context, size_t tokens, double ratios, size_t normalizer)
@@ -62,7 +48,7 @@ static tr_status ppo_loss(void *argument, const tr_chunk_t *chunk, float *dout, 
     tr_response_select(advantages, ppo->advantages, chunk->sequences, chunk->chosen, chunk->count);
     // Before the first update new and old log-probs are of the same weights.
     if (chunk->first) {
-        ppo->mismatch = fmaxf(ppo->mismatch, largest_difference(old, chunk->out, chunk->n));
+        ppo->mismatch = fmaxf(ppo->mismatch, actor_largest_difference(old, chunk->out, chunk->n));
     }
     // The sums go on over all chunks; the difference is this chunk's part.
     double before = ppo->sums.ratio;

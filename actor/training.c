@@ -5,14 +5,15 @@
 // of another algorithm.
 #include "actor/training.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/body.h"
 
 /// A new algorithm is a file, a row here and a method in main.c.
-static const actor_algorithm_t *const algorithms[] = {&actor_ppo, &actor_sft,    &actor_dpo,
-                                                      &actor_kto, &actor_reward, &actor_steps};
+static const actor_algorithm_t *const algorithms[] = {
+    &actor_ppo, &actor_grpo, &actor_sft, &actor_dpo, &actor_kto, &actor_reward, &actor_steps};
 
 /// The algorithm that serves the method.
 static tr_status find(const actor_algorithm_t **algorithm, const char *method, tr_error_t *err)
@@ -113,4 +114,17 @@ tr_status actor_training_take(const float **values, const actor_training_t *t, c
     TR_TRY(tr_message_expect_tensor(&view, t->request, name, TR_F32, t->tokens, err));
     *values = view.data;
     return TR_OK;
+}
+
+float actor_largest_difference(const float *a, const float *b, size_t n)
+{
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        float difference = fabsf(a[i] - b[i]);
+        if (isnan(difference)) {
+            return INFINITY;
+        }
+        largest = difference > largest ? difference : largest;
+    }
+    return largest;
 }

@@ -1,5 +1,5 @@
-/// The actor's training: one method for each algorithm, a file each (ppo.c, sft.c, dpo.c, kto.c,
-/// reward.c, steps.c).
+/// The actor's training: one method for each algorithm, a file each (ppo.c, grpo.c, sft.c, dpo.c,
+/// kto.c, reward.c, steps.c).
 ///
 /// A file of an algorithm knows models, losses and one kind of request. It declares an
 /// actor_algorithm_t, by which training.c serves its method; its `actor_learn_...` is the same
@@ -16,6 +16,7 @@
 #include "common/algo/bradley_terry.h"
 #include "common/algo/dpo.h"
 #include "common/algo/kto.h"
+#include "common/algo/policy_loss.h"
 #include "common/algo/ppo.h"
 #include "common/algo/process_reward.h"
 #include "common/algo/sft.h"
@@ -42,7 +43,7 @@ typedef struct actor_algorithm {
     tr_status (*train)(actor_training_t *training, const void *options, tr_error_t *err);
 } actor_algorithm_t;
 
-extern const actor_algorithm_t actor_ppo, actor_sft, actor_dpo, actor_kto, actor_reward,
+extern const actor_algorithm_t actor_ppo, actor_grpo, actor_sft, actor_dpo, actor_kto, actor_reward,
     actor_steps;
 
 /// Serves the request by the algorithm that has its method.
@@ -65,6 +66,23 @@ typedef struct actor_ppo {
 
 tr_status actor_learn_ppo(actor_ppo_t *ppo, tr_trainer_t *trainer, const tr_sequences_t *sequences,
                           const tr_train_pass_t *pass, tr_error_t *err);
+
+typedef struct actor_grpo {
+    const tr_policy_options_t *options;
+    const float *logprobs;   ///< [response tokens] the rollouts'
+    const float *advantages; ///< [response tokens]
+    const float *reference;  ///< [response tokens] log-probs; NULL: no KL in the loss
+    const float *mask;       ///< [response tokens], 0 for those that do not count; NULL: all do
+    double batch_tokens;     ///< that count, by the minibatches
+    tr_train_pass_result_t result;
+    tr_policy_sums_t sums;
+    double entropy_sum; ///< over tokens that count
+    float mismatch;     ///< as in actor_ppo_t
+} actor_grpo_t;
+
+tr_status actor_learn_grpo(actor_grpo_t *grpo, tr_trainer_t *trainer,
+                           const tr_sequences_t *sequences, const tr_train_pass_t *pass,
+                           tr_error_t *err);
 
 typedef struct actor_sft {
     const tr_sft_options_t *options;
@@ -141,6 +159,9 @@ void actor_training_begins(actor_training_t *training);
 /// Reads a tensor of the request that has one number for each response token.
 tr_status actor_training_take(const float **values, const actor_training_t *training,
                               const char *name, tr_error_t *err);
+
+/// The largest difference between two vectors of log-probs; infinite when one is NaN.
+float actor_largest_difference(const float *a, const float *b, size_t n);
 
 /// Adds the facts of n tokens to the sums.
 void actor_tokens_add(actor_tokens_t *tokens, const tr_token_facts_t *facts, size_t n);

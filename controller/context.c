@@ -60,13 +60,21 @@ json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, ui
     const tr_recipe_t *recipe = run->recipe;
     // A policy's log-probs are those of the distribution that it sampled from; rows were not
     // sampled.
-    bool sampled = tr_algorithm_has_critic(run->algorithm);
+    bool sampled = tr_algorithm_has_ratios(run->algorithm);
     // The order of sequences follows from seed and step, so a step that is repeated is the same.
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "step", (json_int_t)step, "epochs",
                      (json_int_t)epochs, "minibatches", (json_int_t)minibatches, "chunk",
                      (json_int_t)recipe->optimizer.chunk, "seed", (json_int_t)recipe->seed,
                      "learning_rate", learning_rate, "temperature",
                      sampled ? recipe->generation.temperature : 1.0);
+}
+
+uint64_t controller_run_minibatches(const controller_run_t *run, const tr_order_t *order,
+                                    size_t count)
+{
+    const tr_recipe_t *recipe = run->recipe;
+    const uint64_t full = order->batch * recipe->generation.samples / tr_recipe_minibatches(recipe);
+    return (count + full - 1) / full;
 }
 
 tr_order_t controller_run_order(const controller_run_t *run, const tr_corpus_t *rows)

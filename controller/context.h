@@ -1,8 +1,8 @@
 /// State that the steps of a run share (recipe, workers, data, outputs), and the calls that every
 /// algorithm makes.
 ///
-/// run.c makes one and takes the steps; the file of an algorithm (ppo_step.c, rows_step.c,
-/// online_step.c) receives it.
+/// run.c makes one and takes the steps; the file of an algorithm (ppo_step.c, grpo_step.c,
+/// rows_step.c, online_step.c) receives it.
 #ifndef CONTROLLER_CONTEXT_H
 #define CONTROLLER_CONTEXT_H
 
@@ -66,6 +66,11 @@ controller_call_t controller_run_learner_call(tr_role_t role, const char *method
 /// A request's body for training step `step`: what tr_learner_read_train_pass reads.
 json_t *controller_run_train_pass(const controller_run_t *run, uint64_t step, uint64_t epochs,
                                   uint64_t minibatches, double learning_rate);
+
+/// Minibatches of a pass over `count` responses of the order's prompts. A smaller last batch has no
+/// more than it needs for none to be larger than those of the other steps.
+uint64_t controller_run_minibatches(const controller_run_t *run, const tr_order_t *order,
+                                    size_t count);
 
 /// How the steps take the rows (run->data.rows), or evaluation the held-out ones. Evaluation and
 /// sampling go through all of them, as the files have them.

@@ -295,3 +295,33 @@ tr_status controller_generation_write_samples(const controller_run_t *run, const
     size_t most = all ? e->count : due ? options->count : 0;
     return controller_generation_write(run, rows, NULL, step, e, most, err);
 }
+
+// What every algorithm checks that trains on ratios
+
+void controller_generation_doubt(controller_run_t *run, uint64_t step,
+                                 const controller_experience_t *experience)
+{
+    char *sentence = run->doubted ? NULL : controller_experience_doubt(experience);
+    if (sentence != NULL) {
+        run->doubted = true;
+        controller_run_warn(run, "reference", tr_format("step %" PRIu64 ": %s", step, sentence));
+        free(sentence);
+    }
+}
+
+tr_status controller_generation_check_exact(const controller_record_t *record, tr_error_t *err)
+{
+    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
+    // Silence is no proof: an actor of another build may lack the metric.
+    if (mismatch == NULL) {
+        return tr_fail(err, TR_ERR_PROTOCOL, "the actor reports no exact/logprob_mismatch");
+    }
+    // Any difference at all: a ratio that does not begin at 1 biases every update.
+    if (*mismatch != 0.0) {
+        return tr_fail(err, TR_ERR_NUMERIC,
+                       "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
+                       "must be 0: do all processes come from one build?",
+                       record->step, *mismatch);
+    }
+    return TR_OK;
+}

@@ -47,4 +47,12 @@ tr_status controller_generation_write(const controller_run_t *run, const tr_rows
                                       const controller_experience_t *experience, size_t most,
                                       tr_error_t *err);
 
+/// Says at once, and once in a run, that the KL to the reference cannot be right.
+void controller_generation_doubt(controller_run_t *run, uint64_t step,
+                                 const controller_experience_t *experience);
+
+/// The promise of exactness: the rollouts' log-probs and the actor's are the same bits.
+/// TR_ERR_NUMERIC where they are not, and TR_ERR_PROTOCOL where the actor does not say.
+tr_status controller_generation_check_exact(const controller_record_t *record, tr_error_t *err);
+
 #endif

@@ -15,6 +15,11 @@ const controller_metric_row_t controller_metric_rows[] = {
     // Responses and their scores
     {"objective/scores", "score", "responses", "score, after `missing_eos_penalty`", "score", false,
      GREATER},
+    // Of grpo and its kin
+    {"reward", "score", "responses", "score of a response", "reward", false, GREATER},
+    {"frac_reward_zero_std", "share", "prompts",
+     "the rewards of its responses are all the same, so nothing is learnt of them", NULL, false,
+     LESS},
     {"objective/kl", "nats", "responses",
      "KL of a response against the reference, by `kl_estimator`, summed over its tokens", "kl",
      false, LESS},
@@ -40,6 +45,19 @@ const controller_metric_row_t controller_metric_rows[] = {
      false, NEITHER},
     {"judge/*/*", "the judge's", "responses for which it was given",
      "a number that the judge gave by name", NULL, false, GREATER},
+    {"completions/mean_length", "tokens", "responses", "length of a response", NULL, false,
+     NEITHER},
+    {"completions/min_length", "tokens", "the least", "that of the shortest", NULL, false, NEITHER},
+    {"completions/max_length", "tokens", "the greatest", "that of the longest", NULL, false,
+     NEITHER},
+    {"completions/clipped_ratio", "share", "responses", "nothing ended it: it was cut", NULL, false,
+     LESS},
+    {"completions/mean_terminated_length", "tokens", "responses that something ended",
+     "length of a response; 0 where there is none", NULL, false, NEITHER},
+    {"completions/min_terminated_length", "tokens", "the least of them", "that of the shortest",
+     NULL, false, NEITHER},
+    {"completions/max_terminated_length", "tokens", "the greatest of them", "that of the longest",
+     NULL, false, NEITHER},
     {"response_length", "tokens", "responses", "length of a response", NULL, false, NEITHER},
     {"val/kept_tokens", "tokens", "response tokens",
      "tokens that `top_k`, `top_p` and `min_p` left to sample from", NULL, false, NEITHER},
@@ -73,8 +91,10 @@ const controller_metric_row_t controller_metric_rows[] = {
     // Only where sft is one of the losses; it is a part of `loss` then.
     {"nll_loss", "nats", "tokens", "negative log-likelihood of chosen completions (loss `sft`)",
      NULL, false, LESS},
-    {"kl", "nats", "completions", "the KL estimate of `kto`, from mismatched completions", NULL,
-     false, NEITHER},
+    {"kl", "nats", "tokens; in `kto` completions",
+     "KL against the reference, by `kl_estimator`; the estimate of `kto`, from mismatched "
+     "completions",
+     NULL, false, NEITHER},
     {"entropy", "nats", "tokens", "entropy of the distribution, from the logits", NULL, false,
      NEITHER},
     {"mean_token_accuracy", "share", "tokens", "the likeliest token is the one that stands there",
@@ -82,8 +102,8 @@ const controller_metric_row_t controller_metric_rows[] = {
     // Of reward models. The deviation comes from the mean of squares (metrics.c).
     {"mean_reward", "score", "both sides of pairs", "score of a reward model", NULL, false,
      NEITHER},
-    {"reward_std", "score", "both sides of pairs", "standard deviation of it", NULL, false,
-     NEITHER},
+    {"reward_std", "score", "both sides of pairs; in `grpo` the step's responses",
+     "standard deviation of the score", NULL, false, NEITHER},
     {"min_reward", "score", "the least; of held-out batches the mean", "lowest score", NULL, false,
      NEITHER},
     {"max_reward", "score", "the greatest; of held-out batches the mean", "highest score", NULL,
@@ -111,6 +131,22 @@ const controller_metric_row_t controller_metric_rows[] = {
     {"epoch", "passes", "the run so far", "passes over the rows: steps by the steps of a pass",
      NULL, false, NEITHER},
 
+    // Of the policy losses of grpo and its kin. A ratio is of a token or, where one is of a whole
+    // response, of that.
+    {"clip_ratio/low_mean", "share", "ratios of all updates", "the ratio was clipped from below",
+     NULL, false, NEITHER},
+    {"clip_ratio/low_min", "share", "the least over responses", "tokens clipped from below", NULL,
+     false, NEITHER},
+    {"clip_ratio/high_mean", "share", "ratios of all updates", "the ratio was clipped from above",
+     NULL, false, NEITHER},
+    {"clip_ratio/high_max", "share", "the greatest over responses", "tokens clipped from above",
+     NULL, false, NEITHER},
+    {"clip_ratio/region_mean", "share", "ratios of all updates", "either of them", "clip", true,
+     NEITHER},
+    {"cispo_clip_ratio", "share", "ratios of all updates",
+     "the ratio was capped where the advantage is positive (loss `cispo`)", NULL, false, NEITHER},
+    {"vespo/phi_seq_mean", "1", "responses of all updates", "the weight of loss `vespo`", NULL,
+     false, NEITHER},
     // Two learners, so two gradient norms. A mean is over all tokens of all epochs.
     // PPO
     {"policy/clipfrac_avg", "share", "tokens of all updates",

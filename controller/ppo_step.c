@@ -66,18 +66,6 @@ static tr_status assess(ppo_step_t *s, tr_error_t *err)
     return require_scores(s, err);
 }
 
-/// Says at once, and once in a run, that the KL cannot be right.
-static void doubt(ppo_step_t *s)
-{
-    char *sentence = s->run->doubted ? NULL : controller_experience_doubt(&s->experience);
-    if (sentence != NULL) {
-        s->run->doubted = true;
-        controller_run_warn(s->run, "reference",
-                            tr_format("step %" PRIu64 ": %s", s->step, sentence));
-        free(sentence);
-    }
-}
-
 /// Subtracts missing_eos_penalty from the scores of responses that nothing ended.
 static void penalise_missing_eos(ppo_step_t *s)
 {
@@ -134,22 +122,15 @@ static tr_status compute_advantages(ppo_step_t *s, controller_record_t *record, 
 
 // Updates
 
-/// Minibatches of an epoch. A smaller last batch has no more than it needs for none to be larger
-/// than those of the other steps.
-static uint64_t minibatches_of(const ppo_step_t *s)
-{
-    const uint64_t full = s->order.batch * s->experience.samples / s->options->num_mini_batches;
-    return (s->experience.count + full - 1) / full;
-}
-
 /// Requests the epochs of one learner, with the two vectors over response tokens that it reads.
 static void ask_learner(ppo_step_t *s, tr_role_t role, double rate, const char *first_name,
                         const float *first, const char *second_name, const float *second,
                         json_t **tally)
 {
     const tr_ppo_options_t *o = s->options;
-    json_t *body =
-        controller_run_train_pass(s->run, s->step, o->num_ppo_epochs, minibatches_of(s), rate);
+    json_t *body = controller_run_train_pass(
+        s->run, s->step, o->num_ppo_epochs,
+        controller_run_minibatches(s->run, &s->order, s->experience.count), rate);
     // Every option goes to both learners; each reads those of its loss.
     tr_fields_to_json(body, o, &tr_ppo_fields);
     tr_message_t *message = tr_message_new("request");
@@ -202,24 +183,6 @@ static tr_status report(const ppo_step_t *s, double rate, controller_record_t *r
     return controller_record_set(record, "tokens_per_second/train", trained / s->trained, err);
 }
 
-/// The promise of exactness: the rollouts' log-probs and the actor's are the same bits.
-static tr_status check_promise(const controller_record_t *record, tr_error_t *err)
-{
-    const double *mismatch = controller_record_find(record, "exact/logprob_mismatch");
-    // Silence is no proof: an actor of another build may lack the metric.
-    if (mismatch == NULL) {
-        return tr_fail(err, TR_ERR_PROTOCOL, "the actor reports no exact/logprob_mismatch");
-    }
-    // Any difference at all: a ratio that does not begin at 1 biases every update.
-    if (*mismatch != 0.0) {
-        return tr_fail(err, TR_ERR_NUMERIC,
-                       "step %" PRIu64 ": rollouts and actor differ by %g in a log-probability; it "
-                       "must be 0: do all processes come from one build?",
-                       record->step, *mismatch);
-    }
-    return TR_OK;
-}
-
 /// The algorithm, in the order of a step; the helpers above follow the same order.
 static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_t *err)
 {
@@ -232,12 +195,12 @@ static tr_status take_step(ppo_step_t *s, controller_record_t *record, tr_error_
     // Until the last response; the judges' remaining time counts as assess.
     s->generated = tr_clock_seconds() - began;
     TR_TRY(assess(s, err));
-    doubt(s);
+    controller_generation_doubt(s->run, s->step, &s->experience);
     TR_TRY(compute_advantages(s, record, err));
     TR_TRY(train(s, rate, err));
     TR_TRY(report(s, rate, record, err));
     // Before publishing: weights of a step that was not exact must not be used.
-    TR_TRY(check_promise(record, err));
+    TR_TRY(controller_generation_check_exact(record, err));
     TR_TRY(controller_generation_write_samples(s->run, &s->rows, s->step, &s->experience, err));
     return controller_run_publish(s->run, s->step, err);
 }

@@ -2,7 +2,7 @@
 // how a run starts, recovers and ends.
 //
 // Checkpoints and the way back to them are in checkpoint.c; the state that algorithms share is
-// context.h; a step itself is ppo_step.c, rows_step.c or online_step.c.
+// context.h; a step itself is ppo_step.c, grpo_step.c, rows_step.c or online_step.c.
 #include "controller/run.h"
 
 #include <inttypes.h>
@@ -31,6 +31,12 @@ static const struct {
     controller_step_fn step;
 } pages[] = {
     {"ppo", controller_ppo_step},
+    {"grpo", controller_grpo_step},
+    {"rloo", controller_grpo_step},
+    {"reinforce_plus_plus", controller_grpo_step},
+    {"reinforce_plus_plus_baseline", controller_grpo_step},
+    {"opo", controller_grpo_step},
+    {"flash_reinforce", controller_grpo_step},
     {"sft", controller_rows_step},
     {"reward", controller_rows_step},
     {"dpo", controller_rows_step},

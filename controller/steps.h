@@ -1,4 +1,4 @@
-/// The steps of the algorithms, a file each: ppo_step.c, rows_step.c, online_step.c.
+/// The steps of the algorithms, a file each: ppo_step.c, grpo_step.c, rows_step.c, online_step.c.
 #ifndef CONTROLLER_STEPS_H
 #define CONTROLLER_STEPS_H
 
@@ -14,6 +14,10 @@ typedef tr_status (*controller_step_fn)(controller_run_t *run, uint64_t step,
 /// PPO, from prompts to new weights.
 tr_status controller_ppo_step(controller_run_t *run, uint64_t step, controller_record_t *record,
                               tr_error_t *err);
+
+/// GRPO and its kin, likewise.
+tr_status controller_grpo_step(controller_run_t *run, uint64_t step, controller_record_t *record,
+                               tr_error_t *err);
 
 /// Algorithms that train on rows (SFT, reward models, DPO, KTO): a batch, the reference's log-probs
 /// where the loss reads them, one update of the actor.

@@ -31,7 +31,7 @@ enum { FIXED_GROUPS = 4 }; // at most, besides judges
 typedef struct facts {
     const tr_recipe_t *recipe;
     const tr_algorithm_t *algorithm;
-    bool generates, has_critic;
+    bool generates, has_ratios;
     tr_model_config_t policy;
     tr_sampling_t sampling;
     size_t prompt;  // tokens of the longest prompt, or row
@@ -154,16 +154,16 @@ static tr_status facts_init(facts_t *f, const tr_recipe_t *recipe, const tr_corp
 {
     const tr_algorithm_t *a = tr_recipe_algorithm(recipe);
     const tr_generation_options_t *g = &recipe->generation;
-    // Sequences of an update of the optimizer. PPO cuts the responses of a step into minibatches;
-    // the others take all rows of a batch, a pair as two.
-    uint64_t update = tr_algorithm_has_critic(a)
-                          ? recipe->data.batch * g->samples / recipe->ppo.num_mini_batches
+    // Sequences of an update of the optimizer. PPO and GRPO cut the responses of a step into
+    // minibatches; the others take all rows of a batch, a pair as two.
+    uint64_t update = tr_algorithm_has_ratios(a)
+                          ? recipe->data.batch * g->samples / tr_recipe_minibatches(recipe)
                           // KTO's last row, if alone, joins the batch before.
                           : recipe->data.batch * a->group + tr_recipe_mismatches(recipe);
     *f = (facts_t){.recipe = recipe,
                    .algorithm = a,
                    .generates = tr_algorithm_generates(a),
-                   .has_critic = tr_algorithm_has_critic(a),
+                   .has_ratios = tr_algorithm_has_ratios(a),
                    .sampling = tr_generation_sampling(g),
                    .update = (size_t)update};
     TR_TRY(a->scalar ? tr_model_config_load(&f->policy, recipe->model, err)
@@ -192,7 +192,7 @@ static memory_batch_t batch_of(const facts_t *f, size_t sequences, bool scores)
         .sequences = sequences > 0 ? sequences : 1,
         .length = f->longest,
         .answers = f->generates ? (size_t)f->recipe->generation.max_new_tokens : f->longest,
-        .kept = f->has_critic ? tr_sampling_most_kept(&f->sampling, f->policy.vocabulary) : 0,
+        .kept = f->has_ratios ? tr_sampling_most_kept(&f->sampling, f->policy.vocabulary) : 0,
         .scores = scores};
 }
 
@@ -220,7 +220,7 @@ static memory_work_t learner_work(const facts_t *f, const group_t *group)
 static memory_work_t work_of(const facts_t *f, const group_t *group)
 {
     const tr_recipe_t *recipe = f->recipe;
-    const size_t asked = f->has_critic ? TR_INFER_CHUNK : (size_t)recipe->optimizer.chunk;
+    const size_t asked = f->has_ratios ? TR_INFER_CHUNK : (size_t)recipe->optimizer.chunk;
     // No more are decoded at once than a step has.
     const uint64_t responses = recipe->data.batch * recipe->generation.samples;
     const size_t running = least((size_t)responses, (size_t)recipe->roles.rollout.max_batch);

@@ -12,8 +12,8 @@
 
 // Options
 
-static const char *const loss_types[] = {"null", "grpo",  "bnpo",  "dr_grpo", "dapo", "cispo",
-                                         "sapo", "luspo", "vespo", "gmpo",    NULL};
+static const char *const loss_types[] = {"null", "grpo",  "bnpo", "dr_grpo", "dapo", "luspo",
+                                         "sapo", "vespo", "gmpo", "cispo",   NULL};
 static const char *const aggregations[] = {"null",
                                            "batch-token-mean",
                                            "token-mean",
@@ -55,13 +55,13 @@ static const tr_field_t fields[] = {
     FIELD(importance_sampling_level, TR_FIELD_CHOICE, "null", .choices = levels, OF("!gmpo|vespo"),
           .help = "Whether each token has its ratio, or a response one (`sequence`: GSPO). null: "
                   "`token`, of `rloo` `sequence_sum`."),
-    FIELD(epsilon, TR_FIELD_REAL, "0.2", .range = &tr_range_positive, OF("!cispo|sapo|vespo"),
+    FIELD(epsilon, TR_FIELD_REAL, "0.2", .range = &tr_range_positive, OF("!sapo|vespo|cispo"),
           .help = "Ratios are clipped to 1 − this and 1 + `epsilon_high`; of `gmpo`, their "
                   "logarithms to − this and + `epsilon_high`."),
     FIELD(epsilon_high, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
           OF("!sapo|vespo"), .help = "null: `epsilon`. Of `cispo` the cap of ratios, such as 5."),
     FIELD(delta, TR_FIELD_REAL, "null", .nullable = true, .range = &above_1,
-          OF("!cispo|sapo|vespo|gmpo"),
+          OF("!sapo|vespo|gmpo|cispo"),
           .help = "Bound of ratios where the advantage is negative (dual clip); more than 1 + "
                   "`epsilon_high`. null: none."),
     FIELD(sapo_temperature_pos, TR_FIELD_REAL, "1.0", .range = &tr_range_positive, OF("sapo"),

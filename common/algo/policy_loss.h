@@ -21,11 +21,11 @@ typedef enum tr_loss_type {
     TR_LOSS_BNPO,    ///< clipped; a mean over the tokens of the minibatch
     TR_LOSS_DR_GRPO, ///< clipped; a sum by responses times max_completion_length
     TR_LOSS_DAPO,    ///< clipped; a sum by the step's tokens of an update
-    TR_LOSS_CISPO,   ///< the log-prob, weighted by the ratio, which is held constant and capped
-    TR_LOSS_SAPO,    ///< a soft gate instead of clipping
     TR_LOSS_LUSPO,   ///< clipped; a mean over responses of sums over their tokens
+    TR_LOSS_SAPO,    ///< a soft gate instead of clipping
     TR_LOSS_VESPO,   ///< the log-prob, weighted by a gamma density of the response's ratio
     TR_LOSS_GMPO,    ///< the geometric mean of clipped ratios
+    TR_LOSS_CISPO,   ///< the log-prob, weighted by the ratio, which is held constant and capped
     TR_LOSS_COUNT
 } tr_loss_type_t;
 

@@ -245,6 +245,7 @@ static tr_status update(tr_trainer_t *trainer, const tr_sequences_t *sequences,
         .sequences = sequences,
         .normalizer = outputs_of(sequences, chosen, count, pass),
         .total = count,
+        .minibatch = chosen,
         .first = result->updates == 0,
     };
     double norm = 0.0;

@@ -21,6 +21,7 @@ typedef struct tr_chunk {
     size_t n;                      ///< their response tokens; for scores, count
     size_t normalizer;             ///< n of the whole minibatch: means divide by it
     size_t total;                  ///< count of the whole minibatch
+    const uint32_t *minibatch;     ///< [total] all its sequences
     const float *out;              ///< [n] log-probs, values or scores
     const tr_token_facts_t *facts; ///< [n]; undefined for a scalar model
     float *dmean; ///< [n] zeros, for dloss/d facts.mean; NULL unless the pass smooths

@@ -17,8 +17,8 @@ static const tr_field_t optimizer[] = {
     FIELD(learning_rate, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_positive,
           .may_change = true,
           .help = "The peak of the schedule; null: as in TRL, 2e-5 for `sft` and "
-                  "`rejection_sampling`, 1e-4 for `reward`, 1e-6 for `dpo` and `kto`, 5e-7 for "
-                  "`online_dpo`, 3e-6 for `ppo`."),
+                  "`rejection_sampling`, 1e-4 for `reward`, 5e-7 for "
+                  "`online_dpo`, 3e-6 for `ppo`, 1e-6 for the others."),
     FIELD(schedule, TR_FIELD_CHOICE, "linear", .choices = schedules, .may_change = true,
           .help = "The learning rate after the warm-up; linear and cosine go to 0 at `steps`."),
     FIELD(warmup, TR_FIELD_WHOLE, "0", .range = &tr_range_whole, .may_change = true,

@@ -21,6 +21,26 @@ static bool dpo_needs_reference(const tr_recipe_t *recipe)
     return tr_dpo_needs_reference(&recipe->dpo.loss);
 }
 
+/// GRPO and its kin generate, have no critic, and differ in their estimators alone.
+#define GROUP (TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_GROUP)
+#define GROUP_LOSS                                                                          \
+    .group = 1, .rows = TR_ROWS_OF(PROMPTS), .learning_rate = 1e-6, .method = "train_grpo", \
+    LOSS(tr_policy_fields, grpo.loss), .needs_reference = has_kl
+
+tr_policy_options_t tr_recipe_policy(const tr_recipe_t *recipe)
+{
+    tr_policy_options_t options = recipe->grpo.loss;
+    tr_policy_resolve(&options, &tr_recipe_algorithm(recipe)->estimator->defaults);
+    options.max_completion_length = recipe->generation.max_new_tokens;
+    return options;
+}
+
+/// Without a KL penalty there is no process, no memory and no file for a reference.
+static bool has_kl(const tr_recipe_t *recipe)
+{
+    return tr_recipe_policy(recipe).beta > 0.0;
+}
+
 const tr_algorithm_t tr_algorithms[] = {
     {
         .name = "ppo",
@@ -84,7 +104,7 @@ const tr_algorithm_t tr_algorithms[] = {
     {
         .name = "online_dpo", // DPO on the best and the worst of a prompt's own responses
         .reads = TR_READS_PROMPTS | TR_READS_REFERENCE | TR_READS_OPTIMIZER | TR_READS_DPO,
-        .chooses = true,
+        .compares = true,
         .group = 2,
         .rows = TR_ROWS_OF(PROMPTS),
         .learning_rate = 5e-7,
@@ -95,12 +115,52 @@ const tr_algorithm_t tr_algorithms[] = {
     {
         .name = "rejection_sampling", // SFT on the best of a prompt's own responses
         .reads = TR_READS_PROMPTS | TR_READS_OPTIMIZER | TR_READS_SFT,
-        .chooses = true,
+        .compares = true,
         .group = 1,
         .rows = TR_ROWS_OF(PROMPTS),
         .learning_rate = 2e-5,
         .method = "train_sft",
         LOSS(tr_sft_fields, sft.loss),
+    },
+    {
+        .name = "grpo", // against the mean of the prompt's responses, by their deviation
+        .reads = GROUP | TR_READS_GRPO,
+        .compares = true,
+        .estimator = &tr_estimator_grpo,
+        GROUP_LOSS,
+    },
+    {
+        .name = "rloo", // against the mean of the prompt's other responses
+        .reads = GROUP | TR_READS_RLOO,
+        .compares = true,
+        .estimator = &tr_estimator_rloo,
+        GROUP_LOSS,
+    },
+    {
+        .name = "reinforce_plus_plus", // discounted returns, whitened over the step's tokens
+        .reads = GROUP | TR_READS_RETURNS,
+        .estimator = &tr_estimator_reinforce_plus_plus,
+        GROUP_LOSS,
+    },
+    {
+        .name = "reinforce_plus_plus_baseline", // against the prompt's mean, then whitened
+        .reads = GROUP,
+        .compares = true,
+        .estimator = &tr_estimator_reinforce_plus_plus_baseline,
+        GROUP_LOSS,
+    },
+    {
+        .name = "opo", // against the mean of the prompt's responses, weighted by their lengths
+        .reads = GROUP,
+        .compares = true,
+        .estimator = &tr_estimator_opo,
+        GROUP_LOSS,
+    },
+    {
+        .name = "flash_reinforce", // against the mean of the step's responses
+        .reads = GROUP,
+        .estimator = &tr_estimator_flash_reinforce,
+        GROUP_LOSS,
     },
     {
         // no method and no loss: neither an actor nor a critic is started
@@ -140,6 +200,14 @@ bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe)
     size_t offset = tr_recipe_algorithm(recipe)->precompute_offset;
     return offset > 0 && *(const bool *)((const char *)recipe + offset) &&
            tr_recipe_reads_reference(recipe);
+}
+
+uint64_t tr_recipe_minibatches(const tr_recipe_t *recipe)
+{
+    unsigned reads = tr_recipe_algorithm(recipe)->reads;
+    return reads & TR_READS_PPO     ? recipe->ppo.num_mini_batches
+           : reads & TR_READS_GROUP ? recipe->grpo.loss.steps_per_generation
+                                    : 1;
 }
 
 /// apo_zero_unpaired reads no KL, so it needs no mismatched completions.

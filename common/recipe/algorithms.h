@@ -5,6 +5,7 @@
 #ifndef TR_RECIPE_ALGORITHMS_H
 #define TR_RECIPE_ALGORITHMS_H
 
+#include "common/algo/estimators.h"
 #include "common/base/fields.h"
 
 typedef struct tr_recipe tr_recipe_t;
@@ -23,17 +24,22 @@ enum {
     TR_READS_REWARD = 1 << 8,
     TR_READS_DPO = 1 << 9,
     TR_READS_DPO_ROWS = 1 << 10,
-    TR_READS_KTO = 1 << 11
+    TR_READS_KTO = 1 << 11,
+    TR_READS_GROUP = 1 << 12,  ///< the policy losses of `grpo`
+    TR_READS_GRPO = 1 << 13,   ///< and what its own estimator is told,
+    TR_READS_RLOO = 1 << 14,   ///< that of rloo,
+    TR_READS_RETURNS = 1 << 15 ///< or that of reinforce_plus_plus
 };
 
 typedef struct tr_algorithm {
     const char
         *name;      ///< as a recipe writes it; first, so that the table serves as the key's choices
     unsigned reads; ///< TR_READS_...; everything else in a recipe must be left at its default
-    bool chooses;   ///< it chooses among a prompt's responses, so it needs several
+    bool compares;  ///< a prompt's responses with each other, so it needs several
     bool scalar;    ///< the actor's model has a scalar head
     size_t group;   ///< sequences of a row that is trained on: 2 for pairs
     unsigned rows;  ///< kinds of rows that it takes, a bit each (common/data/kinds.h)
+    const tr_estimator_t *estimator; ///< of advantages without a critic; NULL: none
 
     double learning_rate;       ///< where the recipe says none: TRL's; 0: nothing is trained
     const char *method;         ///< the actor's (actor/main.c), NULL: nothing is trained
@@ -59,6 +65,12 @@ static inline bool tr_algorithm_generates(const tr_algorithm_t *algorithm)
 static inline bool tr_algorithm_has_critic(const tr_algorithm_t *algorithm)
 {
     return (algorithm->reads & TR_READS_CRITIC) != 0;
+}
+
+/// Whether it learns all responses, by their ratios to the policy that sampled them.
+static inline bool tr_algorithm_has_ratios(const tr_algorithm_t *algorithm)
+{
+    return (algorithm->reads & (TR_READS_PPO | TR_READS_GROUP)) != 0;
 }
 
 /// Whether there is an actor that learns.

@@ -116,15 +116,18 @@ static void check_train(const whole_t *whole)
 static void check_mini_batches(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
+    const char *key =
+        reads(whole, TR_READS_PPO) ? "ppo.num_mini_batches" : "grpo.steps_per_generation";
     // below 2^63: each factor is at most a million
     uint64_t responses = recipe->data.batch * recipe->generation.samples;
+    uint64_t minibatches = tr_recipe_minibatches(recipe);
     bool sound = is_sound(whole, "data.batch") && is_sound(whole, "generation.samples") &&
-                 is_sound(whole, "ppo.num_mini_batches");
-    if (sound && responses % recipe->ppo.num_mini_batches != 0) {
-        REPORT(whole, "ppo.num_mini_batches", "data.batch",
+                 is_sound(whole, key);
+    if (sound && responses % minibatches != 0) {
+        REPORT(whole, key, "data.batch",
                "expected a divisor of the %llu responses of a step (data.batch x "
                "generation.samples), found %llu",
-               (unsigned long long)responses, (unsigned long long)recipe->ppo.num_mini_batches);
+               (unsigned long long)responses, (unsigned long long)minibatches);
     }
 }
 
@@ -281,14 +284,14 @@ static void check_generation(const whole_t *whole)
     }
 }
 
-/// Who chooses among a prompt's responses needs some to choose from.
-/// A prompt's only response would be both the best and the worst.
-static void check_choice(const whole_t *whole)
+/// Who compares a prompt's responses needs some to compare: the only one would be both the best and
+/// the worst, and its own mean.
+static void check_samples(const whole_t *whole)
 {
     const tr_recipe_t *recipe = whole->recipe;
     if (recipe->generation.samples < 2 && is_sound(whole, "generation.samples")) {
         REPORT(whole, "generation.samples", "algorithm",
-               "expected at least 2 for algorithm '%s', which chooses among a prompt's "
+               "expected at least 2 for algorithm '%s', which compares a prompt's "
                "responses, found %llu",
                whole->algorithm->name, (unsigned long long)recipe->generation.samples);
     }
@@ -321,6 +324,37 @@ static void check_dpo(const whole_t *whole)
     if (tr_dpo_uses(dpo, TR_DPO_SFT) && dpo->use_weighting) {
         REPORT(whole, "dpo.use_weighting", "dpo.loss_type",
                "expected false with loss_type sft, which is no loss of pairs, found true");
+    }
+}
+
+/// A key that is set though nothing reads it. where: the condition, as a recipe says it.
+static void check_idle(const whole_t *whole, const char *key, const char *where)
+{
+    if (recipe_key_is_set(key_of(whole, key))) {
+        REPORT(whole, key, key, "read only where %s: leave it out", where);
+    }
+}
+
+/// What depends on values that null stands for, and on numbers, which no table says.
+static void check_group(const whole_t *whole)
+{
+    static const char *const of_kl[] = {"grpo.kl_in", "grpo.kl_estimator",
+                                        "grpo.use_bias_correction_kl"};
+    const tr_policy_options_t o = tr_recipe_policy(whole->recipe);
+    for (size_t i = 0; i < sizeof of_kl / sizeof *of_kl && o.beta == 0.0; i++) {
+        check_idle(whole, of_kl[i], "grpo.beta is above 0");
+    }
+    if (o.beta > 0.0 && o.kl_in == TR_KL_IN_REWARD) {
+        check_idle(whole, "grpo.use_bias_correction_kl", "grpo.kl_in is loss");
+    }
+    if (o.loss_type == TR_LOSS_CISPO && whole->recipe->grpo.loss.epsilon_high == 0.0) {
+        REPORT(whole, "grpo.epsilon_high", "grpo.loss_type",
+               "expected a number for cispo, the cap of its ratios, such as 5, found null");
+    }
+    if (o.delta > 0.0 && o.delta <= 1.0 + o.epsilon_high) {
+        REPORT(whole, "grpo.delta", "grpo.delta",
+               "expected more than 1 + epsilon_high, where ratios are clipped already, found %g",
+               o.delta);
     }
 }
 
@@ -413,7 +447,8 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         {TR_READS_PROMPTS | TR_READS_ROWS, check_devices},
         {TR_READS_ROWS, check_train},
         {TR_READS_PROMPTS, check_generation},
-        {TR_READS_PPO, check_mini_batches},
+        {TR_READS_PPO | TR_READS_GROUP, check_mini_batches},
+        {TR_READS_GROUP, check_group},
         {TR_READS_DPO, check_dpo},
         {TR_READS_DPO, check_sync},
         {TR_READS_REWARD, check_reward},
@@ -435,8 +470,8 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
             checks[i].check(&whole);
         }
     }
-    // no bit of what is read: algorithms that choose read the same keys as others
-    if (whole.algorithm->chooses) {
-        check_choice(&whole);
+    // no bit of what is read: algorithms that compare read the same keys as others
+    if (whole.algorithm->compares) {
+        check_samples(&whole);
     }
 }

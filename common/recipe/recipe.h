@@ -90,6 +90,12 @@ typedef struct tr_recipe_reward {
     char *step_separator; ///< what ends a step
 } tr_recipe_reward_t;
 
+typedef struct tr_recipe_grpo {
+    tr_policy_options_t loss;
+    tr_estimator_options_t estimator;
+    bool mask_truncated_completions; ///< responses that nothing ended are not learnt
+} tr_recipe_grpo_t;
+
 typedef enum tr_weights_way {
     TR_WEIGHTS_AUTO, ///< where GPUs are, the actor's own memory is read; else as host
     TR_WEIGHTS_HOST  ///< by shared memory of the host
@@ -171,6 +177,7 @@ typedef struct tr_recipe {
     tr_recipe_data_t data;
     tr_generation_options_t generation;
     tr_ppo_options_t ppo;
+    tr_recipe_grpo_t grpo;
     tr_recipe_sft_t sft;
     tr_recipe_reward_t reward;
     tr_recipe_dpo_t dpo;
@@ -193,6 +200,10 @@ const tr_algorithm_t *tr_recipe_algorithm(const tr_recipe_t *recipe);
 unsigned tr_recipe_reads(const tr_recipe_t *recipe);
 /// The actor's reference process or model is asked for log-probs.
 bool tr_recipe_reads_reference(const tr_recipe_t *recipe);
+/// The options of `grpo` as the algorithm, which has an estimator, takes them.
+tr_policy_options_t tr_recipe_policy(const tr_recipe_t *recipe);
+/// Updates of a pass over a step's responses or rows.
+uint64_t tr_recipe_minibatches(const tr_recipe_t *recipe);
 /// It is asked once, before the first step.
 bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe);
 /// It follows the policy (dpo.sync_ref_model).

@@ -31,14 +31,18 @@ static const tr_field_t run[] = {
           .help = "The run's name, a plain file name: its directory is `output/name`."),
     FIELD(algorithm, TR_FIELD_CHOICE, NULL, .choices = &tr_algorithms[0].name,
           .stride = sizeof tr_algorithms[0],
-          .help = "How the policy is trained. `online_dpo`: by DPO on the best and the worst of a "
+          .help = "How the policy is trained. `grpo`, `rloo`, `opo`, `flash_reinforce`, "
+                  "`reinforce_plus_plus` and `reinforce_plus_plus_baseline`: by the scores of a "
+                  "step's responses beside each other, without a critic; `online_dpo`: by DPO on "
+                  "the best "
+                  "and the worst of a "
                   "prompt's own responses; `rejection_sampling`: by SFT on the best of them; "
                   "`sample` trains nothing: it is what `troupe sample` runs."),
     FIELD(seed, TR_FIELD_WHOLE, "1", .range = &any_whole,
           .help =
               "Seed of all random numbers. The same recipe, data and seed give the same weights."),
     FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole, .may_change = true,
-          .help = "Update rounds (`ppo`) or optimizer steps (`sft`)."),
+          .help = "Update rounds (`ppo`, `grpo`) or optimizer steps (`sft`)."),
     FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
     FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .readers = TR_READS_REFERENCE,
@@ -71,7 +75,7 @@ static const tr_field_t run[] = {
 // train on.
 static const tr_field_t data[] = {
     FIELD(prompts, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_PROMPTS,
-          .help = "Files of prompts, for algorithms that generate: `ppo`, `online_dpo`, "
+          .help = "Files of prompts, for algorithms that generate: `ppo`, `grpo`, `online_dpo`, "
                   "`rejection_sampling`, `sample`."),
     FIELD(train, TR_FIELD_TEXTS, "[]", .names = TR_NAMES_ROWS, .readers = TR_READS_ROWS,
           .help = "Files of texts (`sft`), pairs (`reward`, `dpo`), or labelled completions "
@@ -176,6 +180,24 @@ static const tr_field_t dpo[] = {
     FIELD(ref_model_sync_steps, TR_FIELD_WHOLE, "512", .range = &tr_range_positive_whole,
           .readers = TR_READS_REFERENCE, .when = "sync_ref_model", .is = "true",
           .help = "Steps between updates of the reference."),
+};
+
+#undef FIELD
+#define FIELD(...) TR_FIELD(tr_recipe_grpo_t, __VA_ARGS__)
+/// An option of one estimator or another.
+#define OF_ESTIMATOR(name, ...) TR_FIELD_AS(#name, tr_recipe_grpo_t, estimator.name, __VA_ARGS__)
+// TRL's GRPOConfig and RLOOConfig; gamma is verl's.
+static const tr_field_t grpo[] = {
+    OF_ESTIMATOR(scale_rewards, TR_FIELD_CHOICE, "group", .choices = tr_scale_rewards_names,
+                 .readers = TR_READS_GRPO,
+                 .help = "What advantages are divided by: the deviation of the rewards within a "
+                         "prompt's responses, within all of the step, or nothing (Dr. GRPO)."),
+    OF_ESTIMATOR(normalize_advantages, TR_FIELD_BOOL, "false", .readers = TR_READS_RLOO,
+                 .help = "Whether advantages are whitened over the responses of the step."),
+    OF_ESTIMATOR(gamma, TR_FIELD_REAL, "1.0", .range = &tr_range_fraction,
+                 .readers = TR_READS_RETURNS, .help = "Discount of later rewards."),
+    FIELD(mask_truncated_completions, TR_FIELD_BOOL, "false",
+          .help = "Whether responses that nothing ended are left out of the loss."),
 };
 
 #undef FIELD
@@ -355,6 +377,8 @@ const recipe_section_t recipe_sections[] = {
     {"data", OWN(tr_recipe_data_t, data), AT(data), 0, 0},
     {"generation", &tr_generation_fields, AT(generation), TR_READS_PROMPTS, 0},
     {"ppo", &tr_ppo_fields, AT(ppo), TR_READS_PPO, 0},
+    {"grpo", &tr_policy_fields, AT(grpo.loss), TR_READS_GROUP, 0},
+    {"grpo", OWN(tr_recipe_grpo_t, grpo), AT(grpo), TR_READS_GROUP, 0},
     {"sft", &tr_sft_fields, AT(sft.loss), TR_READS_SFT, 0},
     {"sft", OWN(tr_recipe_sft_t, sft), AT(sft), TR_READS_SFT_ROWS, 0},
     {"reward", &tr_reward_fields, AT(reward.loss), TR_READS_REWARD, TR_ROWS_OF(WHOLE_PAIRS)},

@@ -260,5 +260,5 @@ Test(training, what_evaluates_leaves_the_step_and_has_no_gradient)
 Test(training, a_method_that_no_algorithm_has_is_refused)
 {
     open(false);
-    expect_refused(request_of("train_grpo", &tr_ppo_fields, "{}"), "'train_grpo' trains nothing");
+    expect_refused(request_of("train_all", &tr_ppo_fields, "{}"), "'train_all' trains nothing");
 }

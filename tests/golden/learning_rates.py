@@ -10,11 +10,12 @@ import json
 import pathlib
 import re
 
-from trl import DPOConfig, KTOConfig, RewardConfig, SFTConfig
+from trl import DPOConfig, GRPOConfig, KTOConfig, RewardConfig, RLOOConfig, SFTConfig
 from trl.experimental.ppo import PPOConfig
 
 HERE = pathlib.Path(__file__).resolve().parent
-CONFIGS = {"ppo": PPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig, "kto": KTOConfig, "rejection_sampling": SFTConfig}
+CONFIGS = {"ppo": PPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig, "kto": KTOConfig, "grpo": GRPOConfig, "rloo": RLOOConfig,
+           "rejection_sampling": SFTConfig}
 
 
 def online_dpo():
@@ -23,5 +24,7 @@ def online_dpo():
     return float(re.search(r"learning_rate: float = field\(\s*default=([0-9.e-]+)", text)[1])
 
 
+# Algorithms beside GRPO that TRL has not.
+CONFIGS |= {name: GRPOConfig for name in ("reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce")}
 rates = {name: config.__dataclass_fields__["learning_rate"].default for name, config in CONFIGS.items()}
 (HERE / "learning_rates.json").write_text(json.dumps({**rates, "online_dpo": online_dpo()}, indent=1, sort_keys=True) + "\n")

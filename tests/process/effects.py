@@ -13,6 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys"))
 import rows_generating  # noqa: E402,F401
+import rows_grpo  # noqa: E402,F401
 import rows_judging  # noqa: E402,F401
 import rows_learning  # noqa: E402,F401
 import rows_running  # noqa: E402,F401
@@ -72,6 +73,10 @@ PAIRED = {**LEARNS, **rows_files("pairs", PAIRS[:7], talked(PAIRS[7:10]))}
 DPO = {**PAIRED, **REFERENCE, "algorithm": "dpo", "dpo.max_length": 24}
 KTO = {**LEARNS, **REFERENCE, "algorithm": "kto", "kto.max_length": 30, **rows_files("labels", LABELLED[:7], talked(LABELLED[7:10]))}
 ONLINE_DPO = {**ONLINE, **REFERENCE, "algorithm": "online_dpo", "generation.samples": 3}
+# Responses of which some end, in two passes of two updates that clip.
+GRPO = {**ONLINE, **REFERENCE, "algorithm": "grpo", "generation.samples": 4, "grpo.num_iterations": 2, "grpo.steps_per_generation": 2,
+        "grpo.beta": 0.1}
+GRPO_KEYS = r"grpo\..*|reference|roles\.reference.*"
 FOLLOWING = {"reference": None, "dpo.sync_ref_model": True, "dpo.ref_model_sync_steps": 1}
 DPO_KEYS = r"dpo\..*|reference|roles\.reference.*"
 
@@ -85,6 +90,12 @@ def variants():
     """Name, recipe, and the keys to walk: of the variants of an algorithm those alone that may depend on what varies."""
     yield "ppo", {**ONLINE, **REFERENCE, "algorithm": "ppo", "roles.critic.model": table_model("critic"), "ppo.num_ppo_epochs": 2,
                   "ppo.num_mini_batches": 2, "ppo.gamma": 0.9}, ".*"
+    yield "grpo", {**GRPO, "grpo.epsilon": 0.01}, ".*"
+    for loss, clip in {"cispo": {"grpo.epsilon_high": 1.01}, "sapo": {}, "vespo": {}, "gmpo": {"grpo.epsilon": 0.01}}.items():
+        yield f"grpo: {loss}", {**GRPO, **clip, "grpo.loss_type": loss}, r"grpo\..*"
+    yield "grpo: without a reference", {**GRPO, "reference": None, "grpo.beta": None}, GRPO_KEYS
+    for name in ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce"):
+        yield name, {**GRPO, "algorithm": name}, GRPO_KEYS
     yield "sft", SFT, ".*"
     yield "sft: dft", {**SFT, "sft.loss_type": "dft"}, r"sft\..*"
     yield "sft: conversations", {**SFT, "sft.max_length": 60, **rows_files("talks", TALKS)}, r"(sft|data)\..*"
@@ -127,6 +138,8 @@ def other_value(key, recipe):
         return recipe["data.train"] if "data.train" in recipe else recipe["data.prompts"]
     if key == "reference":
         return table_model("ending" if recipe["model"] == table_model("policy") else "policy")
+    if key == "grpo.kl_in":
+        return "loss" if recipe["algorithm"] in ("rloo", "reinforce_plus_plus") else "reward"
     if key == "evaluation.target":  # reached at once
         return -1e3 if recipe.get("checkpoint.best") == "eval_objective/scores" else 1e3
     return OTHER[key] if key in OTHER else ROWS[key].value

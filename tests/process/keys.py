@@ -14,6 +14,7 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys"))
 import rows_generating  # noqa: E402,F401
+import rows_grpo  # noqa: E402,F401
 import rows_judging  # noqa: E402,F401
 import rows_learning  # noqa: E402,F401
 import rows_running  # noqa: E402,F401

@@ -12,14 +12,15 @@
 
 // Recipes
 
-/// The least recipe of an algorithm.
+/// The least recipe of an algorithm, in which its reference is read.
 static char *least_of(const tr_algorithm_t *algorithm)
 {
     const char *data = tr_algorithm_generates(algorithm)
                            ? "data: {prompts: [p.jsonl]}\nroles: {reward: [{words: {good: 1}}]}\n"
                            : "data: {train: [t.jsonl]}\n";
-    return tr_format("name: a\nalgorithm: %s\nsteps: 10\nmodel: m\n%s%s", algorithm->name, data,
-                     algorithm->chooses ? "generation: {samples: 4}\n" : "");
+    return tr_format("name: a\nalgorithm: %s\nsteps: 10\nmodel: m\n%s%s%s", algorithm->name, data,
+                     algorithm->compares ? "generation: {samples: 4}\n" : "",
+                     algorithm->estimator != NULL ? "grpo: {beta: 0.5}\n" : "");
 }
 
 enum { OVERRIDES = 8 };
@@ -289,7 +290,8 @@ Test(keys, each_default_is_read_as_the_value_that_is_there_without_it)
         }
         bool needed =
             strcmp(key->name, "data.prompts") == 0 || strcmp(key->name, "data.train") == 0 ||
-            strcmp(key->name, "roles.reward") == 0 || strcmp(key->name, "generation.samples") == 0;
+            strcmp(key->name, "roles.reward") == 0 ||
+            strcmp(key->name, "generation.samples") == 0 || strcmp(key->name, "grpo.beta") == 0;
         for (size_t a = 0; a < tr_algorithm_count; a++) { // whether it is read or not
             char *text = least_of(&tr_algorithms[a]);
             overrides_t given = {0}, none = {0};
@@ -452,9 +454,9 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
 /// What makes a run the one that it is: all but how far it goes, how fast, and on which machines.
 static bool is_learnt(const recipe_key_t *key)
 {
-    static const char *const learnt[] = {"model",      "reference", "algorithm", "seed",
-                                         "precision",  "data",      "ppo",       "sft",
-                                         "generation", "reward",    "dpo",       "kto"};
+    static const char *const learnt[] = {
+        "model", "reference",  "algorithm", "seed", "precision", "data", "ppo",
+        "sft",   "generation", "reward",    "dpo",  "kto",       "grpo"};
     for (size_t i = 0; i < sizeof learnt / sizeof learnt[0]; i++) {
         size_t length = strlen(learnt[i]);
         if (strncmp(key->name, learnt[i], length) == 0 && strchr(".", key->name[length]) != NULL) {

@@ -125,7 +125,7 @@ Test(recipe, the_learning_rate_of_each_algorithm_is_that_of_trl)
                                : "{train: t}";
         char *text =
             tr_format("name: a\nalgorithm: %s\nsteps: 1\nmodel: m\ndata: %s\n%s", algorithm->name,
-                      data, algorithm->chooses ? "generation: {samples: 2}\n" : "");
+                      data, algorithm->compares ? "generation: {samples: 2}\n" : "");
         tr_recipe_t *r = good(text, NULL);
         cr_expect_eq(r->optimizer.learning_rate, golden_number(golden, algorithm->name), "%s",
                      algorithm->name);

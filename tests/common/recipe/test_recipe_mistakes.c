@@ -109,11 +109,14 @@ Test(recipe_mistakes, kinds_and_ranges)
         {"steps=1e3", "steps: expected a whole number of at least 1, found '1e3'"},
         {"seed=9223372036854775808",
          "seed: expected a whole number from 0 to 2^63 - 1, found '9223372036854775808'"},
-        {"algorithm=grpo",
+        {"algorithm=remix",
          "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
-         "'rejection_sampling' or 'sample', found 'grpo'"},
-        {"algorithm=", "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
-                       "'rejection_sampling' or 'sample', found nothing"},
+         "'rejection_sampling', 'grpo', 'rloo', 'reinforce_plus_plus', "
+         "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce' or 'sample', found 'remix'"},
+        {"algorithm=",
+         "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
+         "'rejection_sampling', 'grpo', 'rloo', 'reinforce_plus_plus', "
+         "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce' or 'sample', found nothing"},
         {"dpo.loss_weights=[1.0, x]", "dpo.loss_weights.1: expected a number, found 'x'"},
         {"dpo.label_smoothing=0.5",
          "dpo.label_smoothing: expected a number of at least 0 and below 0.5, found '0.5'"},
