@@ -103,14 +103,8 @@ static tr_status load_model(controller_data_t *data, const tr_recipe_t *recipe, 
 {
     TR_TRY(tr_tokenizer_new(&data->tokenizer, recipe->model, err));
     TR_TRY(tr_model_config_load(&data->model, recipe->model, err));
-    // More ids than rows of the embedding would be read past its end; fewer are common (padding).
-    size_t ids = tr_tokenizer_vocab_size(data->tokenizer);
-    if (ids > data->model.vocabulary) {
-        return tr_fail(
-            err, TR_ERR_ARGUMENT,
-            "'%s': the tokenizer has %zu ids and the model's vocabulary %zu: they do not "
-            "belong together",
-            recipe->model, ids, data->model.vocabulary);
+    if (tr_tokenizer_bound(data->tokenizer, data->model.vocabulary, err) != TR_OK) {
+        return tr_error_prefix(err, "'%s'", recipe->model);
     }
     size_t ends = data->model.eos_count;
     TR_TRY(tr_model_config_align(&data->model, tr_tokenizer_eos(data->tokenizer), err));

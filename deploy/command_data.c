@@ -131,6 +131,7 @@ static tr_status report_tokens(const tr_recipe_t *recipe, size_t shown, tr_error
     const tr_texts_t *files = controller_rows_files(recipe);
     TR_TRY_GOTO(tr_tokenizer_new(&tokenizer, recipe->model, err), done);
     TR_TRY_GOTO(tr_model_config_load(&config, recipe->model, err), done);
+    TR_TRY_GOTO(tr_tokenizer_bound(tokenizer, config.vocabulary, err), done);
     controller_rows_options(&options, recipe, config.max_positions);
     TR_TRY_GOTO(tr_corpus_open(&corpus, (const char *const *)files->items, files->count, tokenizer,
                                &options, err),

@@ -30,15 +30,9 @@ static tr_status check_tokenizer(const char *directory, const tr_model_config_t 
 {
     tr_tokenizer_t *tokenizer;
     TR_TRY(tr_tokenizer_new(&tokenizer, directory, err));
-    size_t ids = tr_tokenizer_vocab_size(tokenizer);
+    tr_status status = tr_tokenizer_bound(tokenizer, config->vocabulary, err);
     tr_tokenizer_destroy(&tokenizer);
-    // more ids than rows of the embedding would be read past its end; fewer are common (padding)
-    return ids <= config->vocabulary
-               ? TR_OK
-               : tr_fail(err, TR_ERR_ARGUMENT,
-                         "'%s': the tokenizer has %zu ids and the model's vocabulary %zu: they do "
-                         "not belong together",
-                         directory, ids, config->vocabulary);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "'%s'", directory);
 }
 
 /// Configuration, head and weights. config: written. weights: whether they are read at all.

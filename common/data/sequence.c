@@ -43,7 +43,8 @@ static tr_status prepare(tr_chat_input_t *input, tr_encoder_t *encoder, const js
     return encoder->chat != NULL
                ? TR_OK
                : tr_fail(err, TR_ERR_UNSUPPORTED,
-                         "'%s' has no chat template: chat_template names one, such as plain",
+                         "'%s' has no chat template: data.chat_template (of a judge chat_template) "
+                         "takes a file, or a name such as chatml or plain",
                          encoder->source.model);
 }
 

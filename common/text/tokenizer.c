@@ -2,6 +2,7 @@
 // it, tokenizer_encode.c and text_stream.c use it.
 #include "common/text/tokenizer.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ tr_tokenizer_t *tr_tokenizer_empty(void)
     tr_tokenizer_t *tokenizer = tr_calloc(1, sizeof *tokenizer);
     // 0 is an id. Vocabularies are made when their size is known (tokenizer_load.c).
     tokenizer->bos = tokenizer->eos = -1;
+    tokenizer->bound = SIZE_MAX;
     fill_alphabet(tokenizer);
     return tokenizer;
 }
@@ -90,6 +92,39 @@ size_t tr_tokenizer_vocab_size(const tr_tokenizer_t *tokenizer)
     size_t model = tr_vocab_size(tokenizer->vocab);
     size_t added = tr_vocab_size(tokenizer->added);
     return model > added ? model : added;
+}
+
+tr_status tr_tokenizer_check_ids(const tr_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
+                                 tr_error_t *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= 0 && (size_t)ids[i] >= tokenizer->bound) {
+            const char *token = tr_tokenizer_token(tokenizer, ids[i]);
+            return tr_fail(err, TR_ERR_ARGUMENT,
+                           "the token '%s' has the id %" PRId32
+                           ", and the model's vocabulary %zu: resize the model "
+                           "(resize_token_embeddings of transformers), or do without the token",
+                           token, ids[i], tokenizer->bound);
+        }
+    }
+    return TR_OK;
+}
+
+tr_status tr_tokenizer_bound(tr_tokenizer_t *tokenizer, size_t ids, tr_error_t *err)
+{
+    const tr_ids_t *before = &tokenizer->template_before, *after = &tokenizer->template_after;
+    const size_t model = tr_vocab_size(tokenizer->vocab);
+    if (model > ids) {
+        return tr_fail(err, TR_ERR_ARGUMENT,
+                       "the tokenizer has %zu ids and the model's vocabulary %zu: they do not "
+                       "belong together",
+                       model, ids);
+    }
+    tokenizer->bound = ids;
+    TR_TRY(tr_tokenizer_check_ids(tokenizer, &tokenizer->bos, 1, err));
+    TR_TRY(tr_tokenizer_check_ids(tokenizer, &tokenizer->eos, 1, err));
+    TR_TRY(tr_tokenizer_check_ids(tokenizer, before->data, before->count, err));
+    return tr_tokenizer_check_ids(tokenizer, after->data, after->count, err);
 }
 
 int32_t tr_tokenizer_id(const tr_tokenizer_t *tokenizer, const char *token)

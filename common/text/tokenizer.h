@@ -10,7 +10,8 @@
 /// normalizers, pre-tokenizers and decoders that have a row in normalizer.c, pre_tokenizer.c and
 /// decoder.c. Anything else is refused by its name.
 ///
-/// A tokenizer is never written after tr_tokenizer_new: threads may share one. It knows no models.
+/// A tokenizer is never written after tr_tokenizer_new and tr_tokenizer_bound: threads may share
+/// one. It knows no models.
 #ifndef TR_TEXT_TOKENIZER_H
 #define TR_TEXT_TOKENIZER_H
 
@@ -44,11 +45,16 @@ tr_status tr_tokenizer_new(tr_tokenizer_t **tokenizer, const char *model_directo
                            tr_error_t *err);
 void tr_tokenizer_destroy(tr_tokenizer_t **tokenizer);
 
+/// The tokens are from now on those of a model that has the ids below `ids`. The vocabulary, begin
+/// and end tokens and the template must fit (TR_ERR_ARGUMENT). Other added tokens may lie beyond,
+/// as that of images does for the text models of Gemma 3: a text that has one cannot be encoded.
+tr_status tr_tokenizer_bound(tr_tokenizer_t *tokenizer, size_t ids, tr_error_t *err);
+
 // Text to ids
 
 /// Encodes `length` bytes of UTF-8 (NUL bytes allowed). *ids: [*count], owned by the caller (free),
-/// not NULL. Fails for invalid UTF-8 (TR_ERR_ARGUMENT, naming the byte) and when a split expression
-/// gives up.
+/// not NULL. Fails for invalid UTF-8 (TR_ERR_ARGUMENT, naming the byte), for an id that the model
+/// lacks (tr_tokenizer_bound), and when a split expression gives up.
 tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t *tokenizer,
                               const char *text, size_t length, unsigned flags, tr_error_t *err);
 

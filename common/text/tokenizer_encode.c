@@ -257,6 +257,9 @@ tr_status tr_tokenizer_encode(int32_t **ids, size_t *count, const tr_tokenizer_t
     }
     free(encoding.scratch);
     if (status == TR_OK) {
+        status = tr_tokenizer_check_ids(tokenizer, encoding.ids.data, encoding.ids.count, err);
+    }
+    if (status == TR_OK) {
         if ((flags & TR_ENCODE_SPECIAL) != 0) {
             add_template(&encoding.ids, tokenizer);
         }

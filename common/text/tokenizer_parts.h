@@ -126,7 +126,12 @@ struct tr_tokenizer {
 
     int32_t bos;
     int32_t eos;
+    size_t bound; // ids that the model has
 };
+
+/// Every id has a row in the model's embedding; else TR_ERR_ARGUMENT, which names the token.
+tr_status tr_tokenizer_check_ids(const tr_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
+                                 tr_error_t *err);
 
 /// All stages of the normalizer, in place. *place: TR_TEXT_INSIDE where a text that began has lost
 /// its first character.

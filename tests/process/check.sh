@@ -55,6 +55,12 @@ one_label = {"architectures": ["LlamaForSequenceClassification"], "num_labels": 
 rewrite(copy("reward-model", **one_label), scalar)
 rewrite(copy("few-tokens", vocab_size=vocabulary - 8), shorter)
 copy("short", max_position_embeddings=64)
+path = os.path.join(copy("picture-token"), "tokenizer.json")
+with open(path, encoding="utf-8") as file:
+    tokenizer = json.load(file)
+tokenizer["added_tokens"].append({"id": vocabulary, "content": "<image_soft_token>", "special": True})
+with open(path, "w", encoding="utf-8") as file:
+    json.dump(tokenizer, file)
 copy("other-tokens")
 path = os.path.join(scratch, "other-tokens", "tokenizer.json")
 with open(path, encoding="utf-8") as file:
@@ -162,6 +168,15 @@ grep -q 'attention_dropout=0.1 .*"dropout is not applied' "$SCRATCH/err" || fail
     fail "a reward model is sampled from"
 grep -qF "'$SCRATCH/reward-model' holds a model with a scalar head" "$SCRATCH/err" || fail "sample says $(cat "$SCRATCH/err")"
 [ ! -e "$SCRATCH/o.jsonl.run" ] || fail "sample leaves a run directory"
+
+say "an added token that the model has no id for, as of Gemma 3's text models: a row that has it is named"
+"$TROUPE" run "$SCRATCH/sft.yaml" name=picture model="$SCRATCH/picture-token" >/dev/null 2>"$SCRATCH/err" || fail "such a tokenizer is refused: $(cat "$SCRATCH/err")"
+cmp "$SCRATCH/picture-token/tokenizer.json" "$SCRATCH/runs/picture/final/tokenizer.json" || fail "the token is not saved"
+echo '{"text": "See <image_soft_token> here."}' >"$SCRATCH/picture.jsonl"
+refused sft "picture.jsonl:1: the token '<image_soft_token>' has the id 1024, and the model's vocabulary 1024: resize the model" \
+    model="$SCRATCH/picture-token" "data.train=[$SCRATCH/picture.jsonl]"
+"$TROUPE" logprobs --model "$SCRATCH/picture-token" --prompt Once --response " <image_soft_token>" >/dev/null 2>"$SCRATCH/err" && fail "an id past the vocabulary is read"
+grep -qF "the response: the token '<image_soft_token>' has the id 1024" "$SCRATCH/err" || fail "logprobs says $(cat "$SCRATCH/err")"
 
 say "chat templates"
 echo '{% if %}' >"$SCRATCH/broken.jinja"

@@ -200,8 +200,8 @@ Test(sequence, a_model_without_a_template_takes_texts_only)
     tr_error_t err = {0};
     json_t *value = value_of(CONVERSATION);
     cr_expect_eq(tr_encode_whole(&s, &encoder, value, false, &err), TR_ERR_UNSUPPORTED);
-    cr_expect_str_eq(err.text, "'" MODEL "' has no chat template: chat_template names one, "
-                               "such as plain");
+    cr_expect_str_eq(err.text, "'" MODEL "' has no chat template: data.chat_template (of a judge "
+                               "chat_template) takes a file, or a name such as chatml or plain");
     json_decref(value);
     tr_sequence_release(&s);
 }

@@ -144,6 +144,35 @@ Test(tokenizer_files, template_goes_around_the_text_once)
     expect_ids(&parts, "a", 0, (const int32_t[]){0}, 1);
 }
 
+Test(tokenizer_files, added_tokens_alone_may_lie_beyond_the_models_ids)
+{
+    parts_t parts = VALID;
+    tr_tokenizer_t *tokenizer = NULL;
+    tr_error_t err = {0};
+    int32_t *ids = NULL;
+    size_t count;
+    parts.added = "[{\"id\":10,\"content\":\"<x>\",\"special\":true}]";
+    cr_assert_eq(load(&tokenizer, &parts, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_tokenizer_bound(tokenizer, 6, &err), TR_ERR_ARGUMENT); // of the ids 0 to 6
+    cr_assert_not_null(strstr(err.text, "has 7 ids and the model's vocabulary 6"), "%s", err.text);
+    for (size_t bound = 7; bound <= 11; bound += 2) { // 7, 9: without <x>, 11: with it
+        err = (tr_error_t){0};
+        cr_assert_eq(tr_tokenizer_bound(tokenizer, bound, &err), TR_OK, "%s", err.text);
+        tr_status status = tr_tokenizer_encode(&ids, &count, tokenizer, "a<x>", 4, 0, &err);
+        cr_assert_eq(status, bound > 10 ? TR_OK : TR_ERR_ARGUMENT, "%zu: %s", bound, err.text);
+        cr_assert(bound > 10 || strstr(err.text, "the token '<x>' has the id 10") != NULL);
+        free(ids);
+    }
+    tr_tokenizer_destroy(&tokenizer);
+    parts.post_processor =
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<x>\"}},"
+        "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<x>\":{\"ids\":[10]}}}";
+    err = (tr_error_t){0};
+    cr_assert_eq(load(&tokenizer, &parts, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_tokenizer_bound(tokenizer, 10, &err), TR_ERR_ARGUMENT); // in every text
+    tr_tokenizer_destroy(&tokenizer);
+}
+
 Test(tokenizer_files, regular_expressions_split_before_merging)
 {
     parts_t parts = VALID;
