@@ -26,7 +26,9 @@ typedef struct actor_service {
     tr_backend_t *backend; // role reference; else the reference shares the learner's
     tr_model_t *reference; // NULL until it is first used
     tr_response_pass_t *reference_pass;
-    char *reference_source; // its directory; NULL: it is never used
+    char *reference_source;  // its directory; NULL: it is never used
+    char *reference_adapter; // a directory of PEFT; NULL: none
+    bool shares_reference;   // it is the policy without its adapter
 } actor_service_t;
 
 /// Releases the reference; open_reference opens it again.
@@ -46,10 +48,11 @@ static void unload(actor_service_t *service)
     tr_backend_close(&service->backend);
     tr_learner_close(&service->learner);
     free(service->reference_source);
+    free(service->reference_adapter);
     free(service->segment);
     free(service->endpoint);
     service->endpoint = NULL;
-    service->reference_source = NULL;
+    service->reference_source = service->reference_adapter = NULL;
     service->segment = NULL;
 }
 
@@ -76,16 +79,21 @@ static tr_status open_learner(actor_service_t *service, const json_t *config, tr
 static void name_reference(actor_service_t *service, const json_t *config)
 {
     const char *reference = json_string_value(json_object_get(config, "reference"));
+    const char *adapter = json_string_value(json_object_get(config, "reference_adapter"));
     close_reference(service);
     free(service->reference_source);
+    free(service->reference_adapter);
     service->reference_source = reference != NULL ? tr_strdup(reference) : NULL;
+    service->reference_adapter = adapter != NULL ? tr_strdup(adapter) : NULL;
+    service->shares_reference = json_is_true(json_object_get(config, "reference_shared"));
 }
 
 /// Reads the controller's config. Role actor: what tr_learner_open reads; scalar: true for a reward
 /// model; segment: prefix of the names of shared memory; weights_stay: true if rollouts read the
 /// weights on the GPU; weights_endpoint: where to serve them to other machines, or null. Both
-/// roles: reference: directory of the frozen model, or null if it is never used; what
-/// proto/device.h reads.
+/// roles: reference: directory of the frozen model, or null if it is never used; optional
+/// reference_adapter: a directory of PEFT that goes with it; what proto/device.h reads. Role actor,
+/// optional: reference_shared: true if the reference is the policy without its adapter.
 static tr_status welcome(void *context, const json_t *config, tr_error_t *err)
 {
     actor_service_t *service = context;
@@ -110,7 +118,12 @@ static tr_status expect_learner(const actor_service_t *service, tr_error_t *err)
 /// Opens the reference, unless it is open.
 static tr_status open_reference(actor_service_t *service, tr_error_t *err)
 {
-    if (service->reference != NULL) {
+    if (service->reference_pass != NULL) {
+        return TR_OK;
+    }
+    if (service->shares_reference) {
+        service->reference_pass = tr_response_pass_new(tr_trainer_model(service->learner.trainer));
+        tr_response_share(service->reference_pass, service->options->collective);
         return TR_OK;
     }
     if (service->reference_source == NULL) {
@@ -118,8 +131,8 @@ static tr_status open_reference(actor_service_t *service, tr_error_t *err)
     }
     // An actor's reference lives on the actor's device; another process has its own.
     tr_backend_t *backend = service->backend != NULL ? service->backend : service->learner.backend;
-    TR_TRY(tr_model_open(&service->reference, service->reference_source, backend, TR_MODEL_READS,
-                         err));
+    TR_TRY(tr_model_open(&service->reference, service->reference_source, service->reference_adapter,
+                         backend, TR_MODEL_READS, err));
     service->reference_pass = tr_response_pass_new(service->reference);
     // Ranks share the sequences of a request among them.
     tr_response_share(service->reference_pass, service->options->collective);
@@ -133,9 +146,21 @@ static tr_status logprobs(void *context, const tr_message_t *request, tr_message
                           tr_error_t *err)
 {
     actor_service_t *service = context;
+    if (service->shares_reference) {
+        TR_TRY(tr_learner_holds(&service->learner, err));
+    }
     TR_TRY(open_reference(service, err));
-    return tr_learner_infer(service->reference_pass, service->reference, "logprobs", request, reply,
-                            err);
+    if (!service->shares_reference) {
+        return tr_learner_infer(service->reference_pass, service->reference, "logprobs", request,
+                                reply, err);
+    }
+    // No second copy: the model without what is trained is what it was before.
+    tr_model_t *policy = tr_trainer_model(service->learner.trainer);
+    tr_model_leave_adapter(policy, true);
+    tr_status status =
+        tr_learner_infer(service->reference_pass, policy, "logprobs", request, reply, err);
+    tr_model_leave_adapter(policy, false);
+    return status;
 }
 
 /// `forget`: {}, no tensors: releases the reference; the next `logprobs` opens it again.

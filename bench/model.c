@@ -73,7 +73,7 @@ static tr_status train(tr_backend_t *backend, const char *directory, const size_
     const size_t batch = sizes[0], length = sizes[1];
     tr_model_t *model;
     tr_trainer_t *trainer;
-    TR_TRY(tr_model_open(&model, directory, backend, TR_MODEL_LEARNS, err));
+    TR_TRY(tr_model_open(&model, directory, NULL, backend, TR_MODEL_LEARNS, err));
     int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
     int32_t *starts = tr_calloc(3 * batch + 2, sizeof *starts);
     int32_t *response_starts = starts + batch + 1, *prompts = response_starts + batch + 1;
@@ -119,7 +119,7 @@ static tr_status rollout(tr_backend_t *backend, const char *directory, const siz
 {
     const size_t batch = sizes[0], length = sizes[1], new_tokens = sizes[2];
     tr_model_t *model;
-    TR_TRY(tr_model_open(&model, directory, backend, TR_MODEL_DECODES, err));
+    TR_TRY(tr_model_open(&model, directory, NULL, backend, TR_MODEL_DECODES, err));
     int32_t *ids = random_ids(batch * length, tr_model_config(model)->vocabulary);
     rollout_request_t *requests = tr_calloc(batch, sizeof *requests);
     rollout_response_t *responses = tr_calloc(batch, sizeof *responses);

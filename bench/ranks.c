@@ -48,7 +48,7 @@ static tr_status open_trainer(contest_t *contest, size_t way, const char *direct
     const tr_ranks_t ranks = {contest->group, ways[way].zero_stage, ways[way].gradient_sum};
     tr_model_t *model = NULL;
     if (ways[way].zero_stage == 0) {
-        TR_TRY(tr_model_open(&model, directory, contest->alone, TR_MODEL_LEARNS, err));
+        TR_TRY(tr_model_open(&model, directory, NULL, contest->alone, TR_MODEL_LEARNS, err));
         return tr_trainer_new(&contest->trainers[way], &model, &adamw, NULL, err);
     }
     const tr_model_options_t options = {// only with stage 3 is the model itself sharded

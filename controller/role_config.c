@@ -124,6 +124,23 @@ void controller_role_segment(char segment[CONTROLLER_SEGMENT], const char *run)
              (unsigned long long)XXH3_64bits(run, strlen(run)));
 }
 
+/// Adds the policy's adapter to a config: the directory that it begins with, or how it is made.
+static void add_adapter(json_t *config, const tr_recipe_t *recipe)
+{
+    json_t *lora = json_object();
+    tr_fields_to_json(lora, &recipe->lora, &tr_lora_fields);
+    json_object_set_new(config, "lora", lora);
+    json_object_set_new(config, "adapter",
+                        recipe->adapter != NULL ? absolute(recipe->adapter) : json_null());
+}
+
+/// The adapter that belongs to a reference that is the policy before training.
+static json_t *reference_adapter(const tr_recipe_t *recipe)
+{
+    return recipe->reference == NULL && recipe->adapter != NULL ? absolute(recipe->adapter)
+                                                                : json_null();
+}
+
 json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller_start_t *start)
 {
     json_t *config = learner(recipe, start, &recipe->roles.actor, recipe->model, "");
@@ -132,10 +149,15 @@ json_t *controller_role_config_actor(const tr_recipe_t *recipe, const controller
     bool scalar = tr_recipe_algorithm(recipe)->scalar;
     char segment[CONTROLLER_SEGMENT];
     controller_role_segment(segment, start->run);
+    add_adapter(config, recipe);
     json_object_set_new(config, "segment", json_string(segment));
     json_object_set_new(config, "weights_stay", json_boolean(weights_stay(recipe)));
     json_object_set_new(config, "weights_endpoint", weights_endpoint(recipe));
-    json_object_set_new(config, "reference", asked ? reference_of(recipe, start) : json_null());
+    const bool shared = asked && tr_recipe_shares_reference(recipe);
+    json_object_set_new(config, "reference",
+                        asked && !shared ? reference_of(recipe, start) : json_null());
+    json_object_set_new(config, "reference_adapter", reference_adapter(recipe));
+    json_object_set_new(config, "reference_shared", json_boolean(shared));
     json_object_set_new(config, "scalar", json_boolean(scalar));
     json_object_set_new(config, "from_scratch", json_boolean(recipe->from_scratch));
     return config;
@@ -146,7 +168,10 @@ json_t *controller_role_config_critic(const tr_recipe_t *recipe, const controlle
     const tr_recipe_learner_t *critic = &recipe->roles.critic;
     // Without a model of its own the critic begins from the policy's.
     const char *model = critic->model != NULL ? critic->model : recipe->model;
-    return learner(recipe, start, critic, model, "/critic");
+    json_t *config = learner(recipe, start, critic, model, "/critic");
+    json_object_set_new(config, "adapter",
+                        critic->adapter != NULL ? absolute(critic->adapter) : json_null());
+    return config;
 }
 
 void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
@@ -160,6 +185,7 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
     uint64_t sharers = critic ? 2 : 1; // a separate reference works beside the critic
     json_t *reference = json_pack("{s:o, s:o}", "reference", reference_of(recipe, start), "threads",
                                   threads_of(roles->reference.threads, sharers));
+    json_object_set_new(reference, "reference_adapter", reference_adapter(recipe));
     tr_dispatch_set_config(dispatch, TR_ROLE_REFERENCE,
                            on_device(reference, recipe, json_string(roles->reference.device),
                                      roles->reference.memory));
@@ -177,6 +203,7 @@ void controller_role_config_set(tr_broker_t *broker, const tr_recipe_t *recipe,
         "{s:o, s:i, s:o, s:I, s:b}", "model", absolute(recipe->model), "eos", start->eos, "threads",
         threads_of(roles->rollout.threads, here), "max_batch", (json_int_t)roles->rollout.max_batch,
         "frozen", (int)!tr_algorithm_learns(algorithm));
+    add_adapter(rollout, recipe);
     tr_dispatch_set_config(
         dispatch, TR_ROLE_ROLLOUT,
         on_device(rollout, recipe, names_of(&roles->rollout.device), roles->rollout.memory));

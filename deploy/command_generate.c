@@ -13,7 +13,7 @@
 #include "rollout/decoder.h"
 
 typedef struct arguments {
-    const char *model, *prompt;
+    const char *model, *adapter, *prompt;
     tr_generation_options_t generation;
     uint64_t seed;
     tr_device_options_t device;
@@ -35,6 +35,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     arguments_t *arguments = state->input;
     switch (key) {
     case 'm': arguments->model = value; return 0;
+    case 'a': arguments->adapter = value; return 0;
     case 'p': arguments->prompt = value; return 0;
     case 's': arguments->seed = command_parse_whole("--seed", value, 0, INT64_MAX, state); return 0;
     // temperature 0 is the decoder's word for greedy
@@ -120,7 +121,9 @@ static tr_status generate(const arguments_t *arguments, tr_error_t *err)
     size_t length;
     rollout_decoder_t *decoder = NULL;
     tr_status status;
-    TR_TRY_GOTO(loaded_model_open(&loaded, arguments->model, &arguments->device, err), done);
+    TR_TRY_GOTO(
+        loaded_model_open(&loaded, arguments->model, arguments->adapter, &arguments->device, err),
+        done);
     TR_TRY_GOTO(loaded_model_encode(&ids, &length, &loaded, arguments->prompt, "the prompt",
                                     TR_ENCODE_SPECIAL, err),
                 done);
@@ -147,6 +150,7 @@ int command_generate(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
+        {"adapter", 'a', "DIR", 0, "An adapter of it, as PEFT saves them", 0},
         {"prompt", 'p', "TEXT", 0, "The text that the model continues", 0},
         {"seed", 's', "N", 0, "The same seed gives the same text (default 1)", 0},
         {"stop", 'S', "TEXT", 0,

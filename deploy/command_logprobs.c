@@ -12,7 +12,7 @@
 #include "deploy/loaded_model.h"
 
 typedef struct arguments {
-    const char *model, *prompt, *response;
+    const char *model, *adapter, *prompt, *response;
     float temperature;
     tr_device_options_t device;
 } arguments_t;
@@ -23,6 +23,7 @@ static error_t take_option(int key, char *value, struct argp_state *state)
     arguments_t *arguments = state->input;
     switch (key) {
     case 'm': arguments->model = value; return 0;
+    case 'a': arguments->adapter = value; return 0;
     case 'p': arguments->prompt = value; return 0;
     case 'r': arguments->response = value; return 0;
     case 't':
@@ -123,7 +124,9 @@ static tr_status logprobs_of(const arguments_t *arguments, tr_error_t *err)
     pair_t pair = {0};
     float *logprobs = NULL;
     tr_status status;
-    TR_TRY_GOTO(loaded_model_open(&loaded, arguments->model, &arguments->device, err), done);
+    TR_TRY_GOTO(
+        loaded_model_open(&loaded, arguments->model, arguments->adapter, &arguments->device, err),
+        done);
     TR_TRY_GOTO(encode(&pair, &loaded, arguments, err), done);
     logprobs = tr_calloc(pair.response, sizeof *logprobs);
     TR_TRY_GOTO(measure(logprobs, &loaded, &pair, arguments->temperature, err), done);
@@ -140,6 +143,7 @@ int command_logprobs(int argc, char **argv)
 {
     static const struct argp_option table[] = {
         {"model", 'm', "DIR", 0, "Hugging Face directory", 0},
+        {"adapter", 'a', "DIR", 0, "An adapter of it, as PEFT saves them", 0},
         {"prompt", 'p', "TEXT", 0, "The text before the response", 0},
         {"response", 'r', "TEXT", 0, "The text whose tokens are scored", 0},
         {"temperature", 't', "NUMBER", 0, "Divides the logits (default 1)", 0},

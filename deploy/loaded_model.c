@@ -9,7 +9,7 @@
 #include <string.h>
 
 /// Cheap checks first: configuration, tokenizer, device, and then the weights.
-tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
+tr_status loaded_model_open(loaded_model_t *loaded, const char *directory, const char *adapter,
                             const tr_device_options_t *device, tr_error_t *err)
 {
     tr_model_config_t config;
@@ -20,7 +20,8 @@ tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
     }
     TR_TRY(tr_backend_open(&loaded->backend, device, err));
     // the backend first: the model's weights go to it
-    TR_TRY(tr_model_open(&loaded->model, directory, loaded->backend, TR_MODEL_DECODES, err));
+    TR_TRY(
+        tr_model_open(&loaded->model, directory, adapter, loaded->backend, TR_MODEL_DECODES, err));
     // a run's rollouts stop there too
     return tr_model_align(loaded->model, tr_tokenizer_eos(loaded->tokenizer), err);
 }

@@ -13,8 +13,9 @@ typedef struct loaded_model {
     tr_tokenizer_t *tokenizer;
 } loaded_model_t;
 
-/// Opens a Hugging Face directory on a device. After a failure too, release it.
-tr_status loaded_model_open(loaded_model_t *loaded, const char *directory,
+/// Opens a Hugging Face directory on a device, with an adapter of PEFT's (NULL: none). After a
+/// failure too, release it.
+tr_status loaded_model_open(loaded_model_t *loaded, const char *directory, const char *adapter,
                             const tr_device_options_t *device, tr_error_t *err);
 void loaded_model_release(loaded_model_t *loaded);
 

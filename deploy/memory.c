@@ -238,7 +238,8 @@ tr_status memory_of(memory_t *memory, const tr_device_options_t *device,
     const bool learns = work->chunks > 0, shards = work->ranks > 1 && work->sharing.zero_stage == 3;
     const memory_batch_t *batch = learns ? &work->chunk : &work->batch;
     dry_run_t run = {.work = work, .config = *config, .ranks = work->sharing};
-    const tr_model_options_t options = {work->use, shards ? &run.group : NULL, NULL};
+    const tr_model_options_t options = {
+        .use = work->use, .collective = shards ? &run.group : NULL, .lora = work->lora};
     tr_status status;
     *memory = (memory_t){0};
     run.group = (tr_collective_t){&alone, work->ranks > 0 ? work->ranks - 1 : 0, work->ranks, NULL};

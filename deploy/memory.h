@@ -33,7 +33,8 @@ typedef struct memory_batch {
 /// The largest that a process does.
 typedef struct memory_work {
     tr_model_use_t use;
-    memory_batch_t batch; ///< of a pass that learns nothing; no sequences: a learner has none
+    const tr_lora_t *lora; ///< the model's adapter; NULL: none
+    memory_batch_t batch;  ///< of a pass that learns nothing; no sequences: a learner has none
 
     const tr_sampling_t *sampling; ///< it generates: the batch's answers, all at once; else NULL
 

@@ -17,7 +17,8 @@ typedef struct group {
     kind_t kind;
     char key[32]; // roles.KEY
     const char *name, *model;
-    tr_texts_t devices; // process i has entry i mod count; borrowed
+    const char *adapter; // of the model; NULL: none
+    tr_texts_t devices;  // process i has entry i mod count; borrowed
     size_t processes;
     uint64_t threads; // of each on a CPU; 0: one a processor
     double gibibytes;
@@ -54,6 +55,7 @@ static group_t learner_group(kind_t kind, const char *name, const tr_recipe_lear
     group_t group = {.kind = kind,
                      .name = name,
                      .model = learner->model != NULL ? learner->model : model,
+                     .adapter = learner->adapter,
                      .devices = learner->device,
                      .processes = (size_t)learner->ranks,
                      .threads =
@@ -70,7 +72,8 @@ static group_t reference_group(const tr_recipe_t *recipe, const group_t *actor, 
     const tr_recipe_reference_t *reference = &recipe->roles.reference;
     group_t group = {.kind = REFERENCE,
                      .key = "reference",
-                     .model = recipe->reference != NULL ? recipe->reference : recipe->model};
+                     .model = recipe->reference != NULL ? recipe->reference : recipe->model,
+                     .adapter = recipe->reference != NULL ? NULL : recipe->adapter};
     if (reference->separate) {
         group.name = "reference";
         group.devices = (tr_texts_t){(char **)&reference->device, 1};
@@ -95,6 +98,7 @@ static group_t rollout_group(const tr_recipe_t *recipe)
                      .key = "rollout",
                      .name = "rollout",
                      .model = recipe->model,
+                     .adapter = recipe->adapter,
                      .devices = here > 0 ? rollout->device : (tr_texts_t){0},
                      .processes = (size_t)here,
                      .threads = controller_role_threads(rollout->threads, here),
@@ -108,6 +112,7 @@ static group_t judge_group(const tr_judge_t *judge, size_t number)
     group_t group = {.kind = JUDGE,
                      .name = judge->name,
                      .model = options->model,
+                     .adapter = options->adapter,
                      .devices = {(char **)&options->device, 1},
                      .processes = (size_t)options->workers,
                      .threads = options->threads,
@@ -125,9 +130,11 @@ static size_t list_groups(group_t **groups, const tr_recipe_t *recipe)
     group_t *all = *groups = tr_calloc(FIXED_GROUPS + roles->reward.count, sizeof *all);
     size_t count = 0;
     if (tr_algorithm_learns(algorithm)) {
-        all[count++] = learner_group(ACTOR, "actor", &roles->actor, recipe->model, learners);
+        all[count] = learner_group(ACTOR, "actor", &roles->actor, recipe->model, learners);
+        all[count++].adapter = recipe->adapter;
     }
-    if (roles->reference.separate || tr_recipe_reads_reference(recipe)) {
+    if (roles->reference.separate ||
+        (tr_recipe_reads_reference(recipe) && !tr_recipe_shares_reference(recipe))) {
         all[count] = reference_group(recipe, all, learners);
         count++;
     }
@@ -242,6 +249,20 @@ static memory_work_t work_of(const facts_t *f, const group_t *group)
     return learner_work(f, group);
 }
 
+/// The group's adapter. *lora: the caller's to release, after a failure too; of r 0: there is none.
+static tr_status adapter_of(tr_lora_t *lora, const tr_recipe_t *recipe, const group_t *group,
+                            tr_error_t *err)
+{
+    *lora = (tr_lora_t){0};
+    if (group->adapter != NULL) {
+        return tr_lora_read(lora, group->adapter, err);
+    }
+    if (group->kind == ACTOR || group->kind == ROLLOUT) {
+        tr_lora_copy(lora, &recipe->lora);
+    }
+    return TR_OK;
+}
+
 /// What each process of the group takes of that device.
 static tr_status measure(memory_t *memory, const facts_t *f, const group_t *group,
                          const char *device, tr_error_t *err)
@@ -249,7 +270,7 @@ static tr_status measure(memory_t *memory, const facts_t *f, const group_t *grou
     const tr_device_options_t options = {.device = device,
                                          .precision = (tr_precision_t)f->recipe->precision,
                                          .threads = (size_t)group->threads};
-    const memory_work_t work = work_of(f, group);
+    memory_work_t work = work_of(f, group);
     tr_model_config_t config;
     // Each role may have a model of its own shape; a critic or judge has a scalar head besides.
     TR_TRY(tr_model_config_load(&config, group->model, err));
@@ -257,7 +278,14 @@ static tr_status measure(memory_t *memory, const facts_t *f, const group_t *grou
         (group->kind == ACTOR && f->algorithm->scalar)) {
         tr_model_config_make_scalar(&config);
     }
-    return memory_of(memory, &options, &config, &work, err);
+    tr_lora_t lora;
+    tr_status status = adapter_of(&lora, f->recipe, group, err);
+    work.lora = &lora;
+    if (status == TR_OK) {
+        status = memory_of(memory, &options, &config, &work, err);
+    }
+    tr_lora_release(&lora);
+    return status;
 }
 
 // The plan

@@ -113,9 +113,10 @@ static tr_status check_companion(const char *directory, head_t head, const tr_re
 /// Judges read texts, so that they have a tokenizer of their own, and any vocabulary.
 static tr_status check_judge(const tr_judge_t *judge, tr_error_t *err)
 {
-    const char *directory = ((const tr_model_judge_t *)judge->options)->model;
+    const tr_model_judge_t *options = judge->options;
+    const char *directory = options->model, *adapter = options->adapter;
     tr_model_config_t config;
-    TR_TRY(tr_model_config_load(&config, directory, err));
+    TR_TRY(tr_model_config_load_adapted(&config, directory, adapter, err));
     if (!config.scalar_head) {
         return tr_fail(err, TR_ERR_ARGUMENT,
                        "'%s' is a language model, which gives no scores: name a reward model "
@@ -124,6 +125,9 @@ static tr_status check_judge(const tr_judge_t *judge, tr_error_t *err)
                        directory);
     }
     TR_TRY(tr_model_check(&config, directory, err));
+    if (adapter != NULL) {
+        TR_TRY(tr_model_check_adapter(&config, adapter, err));
+    }
     return check_tokenizer(directory, &config, err);
 }
 
@@ -140,6 +144,34 @@ static tr_status check_judges(const tr_judges_t *judges, tr_error_t *err)
     return TR_OK;
 }
 
+/// The policy's adapter: that of a directory, or whether the model has what `lora` names.
+static tr_status check_adapter(const tr_recipe_t *recipe, const tr_model_config_t *policy,
+                               tr_error_t *err)
+{
+    if (recipe->adapter != NULL) {
+        return blame("adapter", tr_model_check_adapter(policy, recipe->adapter, err), err);
+    }
+    tr_layout_t layout;
+    tr_layout_init(&layout, policy);
+    tr_status status = recipe->lora.r > 0 ? tr_layout_adapt(&layout, &recipe->lora, err) : TR_OK;
+    tr_layout_release(&layout);
+    return status == TR_OK ? TR_OK : tr_error_prefix(err, "lora");
+}
+
+static tr_status check_critic_adapter(const tr_recipe_t *recipe, tr_error_t *err)
+{
+    const tr_recipe_learner_t *critic = &recipe->roles.critic;
+    tr_model_config_t config;
+    if (critic->adapter == NULL) {
+        return TR_OK;
+    }
+    const char *model = critic->model != NULL ? critic->model : recipe->model;
+    TR_TRY(tr_model_config_load(&config, model, err));
+    tr_model_config_make_scalar(&config);
+    return blame("roles.critic.adapter", tr_model_check_adapter(&config, critic->adapter, err),
+                 err);
+}
+
 tr_status models_check(const tr_recipe_t *recipe, tr_error_t *err)
 {
     const tr_algorithm_t *algorithm = tr_recipe_algorithm(recipe);
@@ -150,6 +182,10 @@ tr_status models_check(const tr_recipe_t *recipe, tr_error_t *err)
     TR_TRY(
         blame("model", check_model(&policy, recipe->model, head, !recipe->from_scratch, err), err));
     TR_TRY(blame("model", check_tokenizer(recipe->model, &policy, err), err));
+    if (algorithm->scalar) {
+        tr_model_config_make_scalar(&policy);
+    }
+    TR_TRY(check_adapter(recipe, &policy, err));
     if (recipe->reference != NULL && tr_recipe_reads_reference(recipe)) {
         TR_TRY(blame("reference",
                      check_companion(recipe->reference, LANGUAGE_HEAD, recipe, &policy, err), err));
@@ -158,5 +194,6 @@ tr_status models_check(const tr_recipe_t *recipe, tr_error_t *err)
         TR_TRY(blame("roles.critic.model", check_companion(critic, ANY_HEAD, recipe, &policy, err),
                      err));
     }
+    TR_TRY(check_critic_adapter(recipe, err));
     return tr_algorithm_generates(algorithm) ? check_judges(&recipe->roles.reward, err) : TR_OK;
 }

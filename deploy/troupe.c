@@ -19,7 +19,7 @@ static const subcommand_t subcommands[] = {
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
     {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
     {"schema", command_schema},     {"tokenize", command_tokenize}, {"render", command_render},
-    {"data", command_data},
+    {"data", command_data},         {"merge", command_merge},
 };
 
 /// argp prints what follows \v after the options.
@@ -34,6 +34,7 @@ static const char purpose[] =
     "  generate --model DIR ...      generate from a prompt\n"
     "  sample --model DIR ...        generate from many prompts and score: pairs to train on\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
+    "  merge --model DIR ... OUT     a model with an adapter as one model\n"
     "  tokenize --model DIR [FILE]   texts to token ids, and back\n"
     "  render --model DIR FILE...    what the conversations of data files become\n"
     "  data FILE...                  columns and lengths of data files; which rows are bad\n"

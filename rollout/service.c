@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/model/generation.h"
+#include "proto/adapter.h"
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/responses.h"
@@ -62,19 +63,36 @@ void rollout_service_destroy(rollout_service_t **self)
     }
 }
 
+/// The model of an adapter, whose weights come with the requests: those of the directory, and room
+/// for the adapter's; or of none (r 0), room for all weights.
+static tr_status open_followed(rollout_service_t *service, const tr_model_config_t *shape,
+                               const char *directory, const tr_lora_t *lora, tr_error_t *err)
+{
+    const tr_model_options_t options = {.use = TR_MODEL_DECODES, .lora = lora};
+    TR_TRY(tr_model_new_with(&service->model, shape, service->backend, &options, err));
+    return lora->r > 0 ? tr_model_load(service->model, directory, 0, err) : TR_OK;
+}
+
 /// The model, with the directory's weights, which are then never replaced, or with none until the
 /// first request names some.
 static tr_status open_model(rollout_service_t *service, const char *directory, bool frozen,
-                            tr_error_t *err)
+                            const json_t *config, tr_error_t *err)
 {
     tr_model_config_t shape;
+    tr_lora_t lora;
+    const char *adapter;
     TR_TRY(tr_model_config_load_language(&shape, directory, err));
+    tr_status status = tr_adapter_read(&lora, &adapter, config, err);
     // The checksum never changes: requests of a run that trains nothing name it too.
-    if (frozen) {
+    if (status == TR_OK && frozen) {
         snprintf(service->checksum, sizeof service->checksum, "%s", TR_WEIGHTS_FROZEN);
-        return tr_model_open(&service->model, directory, service->backend, TR_MODEL_DECODES, err);
+        status = tr_model_open(&service->model, directory, adapter, service->backend,
+                               TR_MODEL_DECODES, err);
+    } else if (status == TR_OK) {
+        status = open_followed(service, &shape, directory, &lora, err);
     }
-    return tr_model_new(&service->model, &shape, service->backend, TR_MODEL_DECODES, err);
+    tr_lora_release(&lora);
+    return status;
 }
 
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err)
@@ -93,7 +111,7 @@ tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_
     // Of a list of devices, the worker takes the one of its number.
     TR_TRY(tr_device_open(&service->backend, config, service->options->threads,
                           tr_device_worker_number(service->options->name), err));
-    TR_TRY(open_model(service, directory, frozen, err));
+    TR_TRY(open_model(service, directory, frozen, config, err));
     // the end token that rows are learnt with ends responses too
     TR_TRY(tr_model_align(service->model, (int32_t)eos, err));
     service->directory = tr_strdup(directory);

@@ -138,6 +138,9 @@ bool tr_field_is_read(const void *record, const tr_fields_t *fields, const tr_fi
     if (deciding->names == TR_NAMES_DEVICE) {
         return is_on_gpu(value, deciding->kind);
     }
+    if (deciding->kind == TR_FIELD_WHOLE) { // "!null"
+        return *(const uint64_t *)value != (uint64_t)deciding->null;
+    }
     // One choice or truth value decides, or any of a list of choices.
     tr_choices_t chosen = {.count = 1};
     switch (deciding->kind) {

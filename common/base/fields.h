@@ -121,7 +121,8 @@ typedef struct tr_field {
     const char *also;  ///< another name of the same key, or NULL
     /// The field is read only while the choice, list of choices or truth value `when` of the same
     /// table has one of the words `is` ("simpo|cpo", "true"), or any other word ("!simpo|cpo"), or
-    /// while the device `when` is a GPU ("cuda"). NULL: always.
+    /// while the device `when` is a GPU ("cuda"), or the whole number `when` is given ("!null").
+    /// NULL: always.
     const char *when, *is;
     const char *help; ///< one sentence
 } tr_field_t;

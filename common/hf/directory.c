@@ -109,7 +109,9 @@ static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr
 {
     // transformers refuses a model's file without it
     static const tr_safetensors_pair_t format = {"format", "pt"};
-    TR_TRY(write_text(staging, "config.json", model->config, err));
+    const bool adapter = model->adapter;
+    TR_TRY(
+        write_text(staging, adapter ? "adapter_config.json" : "config.json", model->config, err));
     for (size_t i = 0; model->source != NULL && i < sizeof COPIED / sizeof *COPIED; i++) {
         TR_TRY(copy_file(staging, model->source, COPIED[i], err));
     }
@@ -121,7 +123,8 @@ static tr_status write_files(const char *staging, const tr_hf_model_t *model, tr
         TR_TRY(write_text(staging, "chat_template.jinja", model->chat_template, err));
     }
     // the weights come late: they are the longest to write and the likeliest to fail
-    TR_TRY(write_tensors(staging, "model.safetensors", model->entries, model->count, &format, err));
+    TR_TRY(write_tensors(staging, adapter ? "adapter_model.safetensors" : "model.safetensors",
+                         model->entries, model->count, &format, err));
     return model->state_count == 0 ? TR_OK
                                    : write_tensors(staging, "optimizer.safetensors", model->state,
                                                    model->state_count, NULL, err);

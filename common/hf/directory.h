@@ -11,6 +11,9 @@
 /// What a directory gets. All of it is borrowed.
 typedef struct tr_hf_model {
     const char *config; ///< the text of config.json
+    /// Whether it is an adapter's: adapter_config.json and adapter_model.safetensors, as PEFT has
+    /// them, in place of config.json and model.safetensors.
+    bool adapter;
     /// [count] of model.safetensors ({"format": "pt"}), under the names that config promises.
     const tr_safetensors_entry_t *entries;
     size_t count;

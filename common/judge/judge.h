@@ -126,6 +126,7 @@ typedef struct tr_model_judge {
     uint64_t threads;    ///< 0: one per processor
     int precision;       ///< the run's (tr_precision_fields); in messages alone
     char *model;         ///< a Hugging Face directory with a scalar head
+    char *adapter;       ///< a directory of PEFT for it, which may have the head; NULL: none
     char *chat_template; ///< a name or a file; NULL: the model's own
     int steps;           ///< a tr_step_score_t (common/algo/process_reward.h)
     char *step_separator;

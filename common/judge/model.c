@@ -37,6 +37,9 @@ static const tr_field_t fields[] = {
           .help = "The run's."),
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "A model with a scalar head."),
+    FIELD(adapter, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
+          .help = "An adapter of it, a directory as PEFT saves it, which may have the scalar head; "
+                  "null: none."),
     FIELD(chat_template, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_TEMPLATE,
           .when = "steps", .is = "null",
           .help = "How it reads conversations, as `data.chat_template`; null: by the model's own "
@@ -88,10 +91,10 @@ static void model_close(void *state)
 }
 
 /// Asked before the weights are loaded: config.json is small.
-static tr_status require_scalar_head(const char *directory, tr_error_t *err)
+static tr_status require_scalar_head(const char *directory, const char *adapter, tr_error_t *err)
 {
     tr_model_config_t config;
-    TR_TRY(tr_model_config_load(&config, directory, err));
+    TR_TRY(tr_model_config_load_adapted(&config, directory, adapter, err));
     if (!config.scalar_head) {
         return tr_fail(err, TR_ERR_UNSUPPORTED,
                        "'%s' has no scalar head (a reward model's config.json has the architecture "
@@ -112,14 +115,15 @@ static tr_status load(state_t *judge, tr_error_t *err)
         // GiB to bytes; 0 stays 0, all that is free
         .memory = (size_t)(options->memory * 0x1p30),
     };
-    TR_TRY(require_scalar_head(options->model, err));
+    TR_TRY(require_scalar_head(options->model, options->adapter, err));
     // the judge's own tokenizer: the policy's ids mean nothing to another model
     TR_TRY(tr_tokenizer_new(&judge->tokenizer, options->model, err));
     judge->encoder =
         (tr_encoder_t){.tokenizer = judge->tokenizer,
                        .source = {.name = options->chat_template, .model = options->model}};
     TR_TRY(tr_backend_open(&judge->backend, &device, err));
-    TR_TRY(tr_model_open(&judge->model, options->model, judge->backend, TR_MODEL_DECODES, err));
+    TR_TRY(tr_model_open(&judge->model, options->model, options->adapter, judge->backend,
+                         TR_MODEL_DECODES, err));
     // reads the head's value at the last token of a sequence
     judge->pass = tr_response_pass_new(judge->model);
     return TR_OK;

@@ -124,12 +124,11 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
-    const linear_t *linears = model_linears(p->model, segment);
     const tr_ragged_t *ragged = &p->batch->ragged;
     const tr_heads_t heads = attention_heads(p, segment);
 
-    linear_forward(&linears[TR_WEIGHT_QKV], a->product,
-                   pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
+    product_forward(p, segment, TR_WEIGHT_QKV, a->product,
+                    pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
     if (p->model->config.attention_gate) {
         gather_heads(p, a->raw, a->product, false);
     }
@@ -165,13 +164,12 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
-    const linear_t *linears = model_linears(p->model, segment);
 
     const bool gates = p->model->config.attention_gate;
     tr_tensor_t y = gated(p, a, s);
     dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dy, y,
                               gradient, s);
-    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, s->dattention, dy, y);
+    product_backward(p, segment, TR_WEIGHT_OUTPUT, gradient, s->dattention, dy, y);
     if (gates) {
         ops->gate_gradient(queue, s->dattention, s->dproduct, s->dattention, a->attention,
                            a->product, gates_of(p), TR_GATE_SIGMOID);
@@ -187,7 +185,8 @@ void attention_backward(const pass_t *p, size_t segment, const layer_activations
         gather_heads(p, s->dqkv, s->dproduct, true);
     }
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
-    linear_backward(&linears[TR_WEIGHT_QKV], gradient, s->dnorm, gates ? s->dproduct : s->dqkv, x);
+    product_backward(p, segment, TR_WEIGHT_QKV, gradient, s->dnorm, gates ? s->dproduct : s->dqkv,
+                     x);
     pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dx, s->dnorm, a->input, a->rstd,
                          gradient);
 }

@@ -100,8 +100,8 @@ void delta_forward(const pass_t *p, size_t segment, const layer_activations_t *a
 {
     const tr_ops_t *ops = p->ops;
     const columns_t c = columns_of(p);
-    linear_forward(&model_linears(p->model, segment)[TR_WEIGHT_DELTA_IN], a->mixed,
-                   pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
+    product_forward(p, segment, TR_WEIGHT_DELTA_IN, a->mixed,
+                    pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
     make_qkv(p, segment, a, &s->delta);
     ops->delta_gates(p->queue, a->gates, a->mixed, c.channels + c.read,
                      pass_vector(p, segment, TR_WEIGHT_DELTA_SCALE),
@@ -148,16 +148,15 @@ static void mixed_backward(const pass_t *p, size_t segment, const layer_activati
 void delta_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
                     tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    const linear_t *linears = model_linears(p->model, segment);
     // Computed again: kept, they would be five more tensors a layer.
     make_qkv(p, segment, a, &s->delta);
     gate_read(p, segment, a, &s->delta);
     dy = pass_branch_backward(p, segment, TR_WEIGHT_DELTA_OUT, TR_WEIGHT_ATTENTION_NORM, dy,
                               s->delta.gated, gradient, s);
-    linear_backward(&linears[TR_WEIGHT_DELTA_OUT], gradient, s->delta.dread, dy, s->delta.gated);
+    product_backward(p, segment, TR_WEIGHT_DELTA_OUT, gradient, s->delta.dread, dy, s->delta.gated);
     mixed_backward(p, segment, a, gradient, &s->delta);
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
-    linear_backward(&linears[TR_WEIGHT_DELTA_IN], gradient, s->dnorm, s->delta.dmixed, x);
+    product_backward(p, segment, TR_WEIGHT_DELTA_IN, gradient, s->dnorm, s->delta.dmixed, x);
     pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dx, s->dnorm, a->input, a->rstd,
                          gradient);
 }

@@ -94,18 +94,17 @@ static void move_rows(const pass_t *p, tr_tensor_t qkv, tr_tensor_t rows, bool i
 static void make_qkv(const pass_t *p, size_t segment, const layer_activations_t *a,
                      const latent_scratch_t *s)
 {
-    const linear_t *linears = model_linears(p->model, segment);
     const columns_t c = columns_of(p);
     const size_t dim = p->model->config.head_dim;
     const bool has = pass_has(p, segment, TR_WEIGHT_QUERY_UP);
     p->ops->zero(p->queue, a->qkv); // beside the values
     make_latents(p, segment, a, s);
     if (has) {
-        linear_forward(&linears[TR_WEIGHT_QUERY_UP], s->queries, s->query);
+        product_forward(p, segment, TR_WEIGHT_QUERY_UP, s->queries, s->query);
     }
     p->ops->copy_pieces(p->queue, a->qkv, piece(0, p->Q), has ? s->queries : a->product,
                         piece(0, p->Q), 1);
-    linear_forward(&linears[TR_WEIGHT_KEY_UP], s->rows, s->key);
+    product_forward(p, segment, TR_WEIGHT_KEY_UP, s->rows, s->key);
     move_rows(p, a->qkv, s->rows, false);
     p->ops->copy_pieces(p->queue, a->qkv, (tr_pieces_t){p->Q, dim, c.rotated}, a->product,
                         (tr_pieces_t){c.queries, 0, c.rotated}, p->model->config.heads);
@@ -135,8 +134,8 @@ void latent_forward(const pass_t *p, size_t segment, const layer_activations_t *
 {
     const tr_ragged_t *ragged = &p->batch->ragged;
     const tr_heads_t heads = attention_heads(p, segment);
-    linear_forward(&model_linears(p->model, segment)[TR_WEIGHT_LATENT_IN], a->product,
-                   pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
+    product_forward(p, segment, TR_WEIGHT_LATENT_IN, a->product,
+                    pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
     make_qkv(p, segment, a, &s->latent);
     rotate(p, segment, a->qkv, false);
     p->ops->kv_store(p->queue, a->kv, a->qkv, ragged, heads);
@@ -155,8 +154,7 @@ static void keys_backward(const pass_t *p, size_t segment, const layer_activatio
     const columns_t c = columns_of(p);
     const size_t key = c.queries + c.rotated;
     move_rows(p, dqkv, s->rows, true);
-    linear_backward(&model_linears(p->model, segment)[TR_WEIGHT_KEY_UP], gradient, s->key, s->rows,
-                    s->key);
+    product_backward(p, segment, TR_WEIGHT_KEY_UP, gradient, s->key, s->rows, s->key);
     p->ops->copy_pieces(p->queue, s->dproduct, piece(key, c.key), s->key, piece(0, c.key), 1);
     p->ops->group_norm_gradient(p->queue, s->dproduct,
                                 pass_vector_gradient(p, segment, TR_WEIGHT_KEY_NORM, gradient),
@@ -178,8 +176,7 @@ static void queries_backward(const pass_t *p, size_t segment, const layer_activa
         return;
     }
     p->ops->copy_pieces(p->queue, s->queries, piece(0, p->Q), dqkv, piece(0, p->Q), 1);
-    linear_backward(&model_linears(p->model, segment)[TR_WEIGHT_QUERY_UP], gradient, s->query,
-                    s->queries, s->query);
+    product_backward(p, segment, TR_WEIGHT_QUERY_UP, gradient, s->query, s->queries, s->query);
     p->ops->copy_pieces(p->queue, s->dproduct, piece(0, c.queries), s->query, piece(0, c.queries),
                         1);
     p->ops->group_norm_gradient(p->queue, s->dproduct,
@@ -191,13 +188,12 @@ static void queries_backward(const pass_t *p, size_t segment, const layer_activa
 void latent_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
                      tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    const linear_t *linears = model_linears(p->model, segment);
     const latent_scratch_t *l = &s->latent;
     cut(p, a->attention, l->read, false);
     dy = pass_branch_backward(p, segment, TR_WEIGHT_OUTPUT, TR_WEIGHT_ATTENTION_NORM, dy, l->read,
                               gradient, s);
     // The gradient takes the place of what it is of, here and above: its weight's comes first.
-    linear_backward(&linears[TR_WEIGHT_OUTPUT], gradient, l->read, dy, l->read);
+    product_backward(p, segment, TR_WEIGHT_OUTPUT, gradient, l->read, dy, l->read);
     cut(p, s->dattention, l->read, true);
     p->ops->attention_gradient(p->queue, s->dqkv, s->dattention, a->attention, a->lse, a->qkv,
                                &p->batch->ragged, attention_heads(p, segment));
@@ -206,7 +202,7 @@ void latent_backward(const pass_t *p, size_t segment, const layer_activations_t 
     keys_backward(p, segment, a, s->dqkv, gradient, l);
     queries_backward(p, segment, a, s->dqkv, gradient, l);
     tr_tensor_t x = pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, s->unused, a->input);
-    linear_backward(&linears[TR_WEIGHT_LATENT_IN], gradient, s->dnorm, l->dproduct, x);
+    product_backward(p, segment, TR_WEIGHT_LATENT_IN, gradient, s->dnorm, l->dproduct, x);
     pass_normed_backward(p, segment, TR_WEIGHT_INPUT_NORM, dx, s->dnorm, a->input, a->rstd,
                          gradient);
 }

@@ -16,8 +16,8 @@ static tr_tensor_t source_of(const pass_t *p, const layer_activations_t *a)
 
 void mlp_activate(const pass_t *p, size_t segment, const layer_activations_t *a, const scratch_t *s)
 {
-    linear_forward(
-        &model_linears(p->model, segment)[TR_WEIGHT_GATE_UP], a->gate_up,
+    product_forward(
+        p, segment, TR_WEIGHT_GATE_UP, a->gate_up,
         pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, a->middle_rstd, source_of(p, a)));
 }
 
@@ -57,17 +57,16 @@ void mlp_forward(const pass_t *p, size_t segment, const layer_activations_t *a, 
 void mlp_backward(const pass_t *p, size_t segment, const layer_activations_t *a, tr_tensor_t dx,
                   tr_tensor_t dy, const tr_gradient_t *gradient, const scratch_t *s)
 {
-    const linear_t *linears = model_linears(p->model, segment);
 
     activate(p, s->mlp, a->gate_up); // recomputed: cheaper than kept
     dy = pass_branch_backward(p, segment, TR_WEIGHT_DOWN, TR_WEIGHT_MLP_NORM, dy, s->mlp, gradient,
                               s);
-    linear_backward(&linears[TR_WEIGHT_DOWN], gradient, s->dmlp, dy, s->mlp);
+    product_backward(p, segment, TR_WEIGHT_DOWN, gradient, s->dmlp, dy, s->mlp);
     activate_backward(p, s->dgate_up, s->dmlp, a->gate_up);
     // The norm's output, which the product read, is computed again; its rstd is known.
     tr_tensor_t x =
         pass_normed(p, segment, TR_WEIGHT_POST_NORM, s->norm, s->unused, source_of(p, a));
-    linear_backward(&linears[TR_WEIGHT_GATE_UP], gradient, s->dnorm, s->dgate_up, x);
+    product_backward(p, segment, TR_WEIGHT_GATE_UP, gradient, s->dnorm, s->dgate_up, x);
     pass_normed_backward(p, segment, TR_WEIGHT_POST_NORM, dx, s->dnorm, source_of(p, a),
                          a->middle_rstd, gradient);
 }

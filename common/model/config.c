@@ -338,8 +338,8 @@ static tr_status refuse_adapter(const char *directory, tr_error_t *err)
     free(adapter);
     return is ? tr_fail(
                     err, TR_ERR_UNSUPPORTED,
-                    "'%s' holds an adapter of PEFT (adapter_config.json) and no model: merge it "
-                    "into its base model (merge_and_unload of peft), save that, and name it",
+                    "'%s' holds an adapter of PEFT (adapter_config.json) and no model: name the "
+                    "model that it is of, and it as the `adapter`",
                     directory)
               : TR_OK;
 }

@@ -277,7 +277,8 @@ void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection)
         // Asked once a weight, not once a parameter: parts of one matrix are trained or frozen
         // together, and must stand side by side.
         if (weight != last) {
-            weight->trained = selection == NULL || selection->trains(selection->context, weight);
+            weight->trained = selection != NULL ? selection->trains(selection->context, weight)
+                                                : layout->adapter_count == 0 || weight->saved;
             weight->place = totals[weight->trained];
         }
         parameter->place = totals[weight->trained];
@@ -367,6 +368,7 @@ void tr_layout_release(tr_layout_t *layout)
 {
     free(layout->parameters);
     free(layout->weights);
+    free(layout->adapters);
     free(layout->spared.items);
     free(layout->flat[TR_FROZEN].segments);
     free(layout->flat[TR_TRAINED].segments);

@@ -10,6 +10,7 @@
 
 #include "common/collective/shards.h"
 #include "common/model/config.h"
+#include "common/model/lora.h"
 #include "common/tensor/gradient.h"
 
 /// What a weight is to a pass.
@@ -53,6 +54,8 @@ typedef enum tr_weight_kind {
     TR_WEIGHT_QUERY_UP,  ///< [Hq*D, Lq] queries,
     TR_WEIGHT_KEY_UP,    ///< [Hq*(N+V), L] and keys and values of them
     TR_WEIGHT_HEAD,      ///< [V, H] of a language model that is not tied
+    TR_WEIGHT_LORA_A,    ///< [r, K] of an adapter (tr_adapter_t), which has
+    TR_WEIGHT_LORA_B,    ///< [N, r] places of its own
     TR_WEIGHT_KINDS
 } tr_weight_kind_t;
 
@@ -75,8 +78,17 @@ typedef struct tr_weight {
     size_t columns;
     size_t parts; ///< matrices below each other, of an equal number of rows: experts; else 1
     bool trained; ///< else it is frozen, and stands in the other vector
+    bool saved;   ///< an adapter's, or one that is trained whole beside adapters
     size_t place; ///< elements from the start of its vector
+    size_t adapter, adapters; ///< of the layout's adapters those that are added to its product
 } tr_weight_t;
+
+/// What is added to some rows of a weight's product: those of one parameter (lora.h).
+typedef struct tr_adapter {
+    tr_weight_t a, b;
+    size_t row;                           ///< the first of them
+    const struct tr_parameter *parameter; ///< that is adapted
+} tr_adapter_t;
 
 enum { TR_PIECES = 4 };
 
@@ -112,7 +124,9 @@ typedef struct tr_layout {
     tr_weight_t *weights;    // [segment_count][TR_WEIGHT_KINDS]
     const tr_weight_t *head; ///< TR_WEIGHT_HEAD, the embedding when tied, or TR_WEIGHT_SCORE
     tr_flat_t flat[TR_FLATS];
-    tr_parts_t spared; ///< by weight decay, of the trained vector: the norms of it
+    tr_parts_t spared;      ///< by weight decay, of the trained vector: the norms of it
+    tr_adapter_t *adapters; // [adapter_count], in the order of what they are added to
+    size_t adapter_count;
 } tr_layout_t;
 
 /// Which weights are trained.
@@ -123,7 +137,12 @@ typedef struct tr_selection {
 
 /// All are trained.
 void tr_layout_init(tr_layout_t *layout, const tr_model_config_t *config);
-/// Those are that the selection says (NULL: all).
+/// Adds the adapters of a new layout; they are trained, with the modules that are saved with them
+/// and a scalar head, and nothing else is. Their parameters follow those of their segment. Fails
+/// with TR_ERR_ARGUMENT, and TR_ERR_UNSUPPORTED for a module that PEFT would adapt and that is not
+/// adapted here, naming it; the layout is then to be released.
+tr_status tr_layout_adapt(tr_layout_t *layout, const tr_lora_t *lora, tr_error_t *err);
+/// Those are that the selection says (NULL: all, or as tr_layout_adapt has it).
 void tr_layout_select(tr_layout_t *layout, const tr_selection_t *selection);
 void tr_layout_release(tr_layout_t *layout);
 

@@ -1,5 +1,5 @@
 /// y = x W^T (+ bias) and its gradients: the only code that multiplies by a weight matrix of a
-/// layer. For common/model alone.
+/// layer. For common/model alone; passes ask product.c, which adds adapters.
 ///
 /// How the weight is stored is decided here: among the parameters, in their copy in bf16, in a
 /// window where ranks share them (parameters.h), or packed, a second form that is quicker for the

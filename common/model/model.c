@@ -47,7 +47,7 @@ static bool is_multiplied(const tr_model_t *model, const tr_weight_t *weight)
 /// Also of weights that the model lacks: the index is computed from segment and kind.
 static size_t linear_count(const tr_model_t *model)
 {
-    return model->layout.segment_count * TR_WEIGHT_KINDS;
+    return model->layout.segment_count * TR_WEIGHT_KINDS + 2 * model->layout.adapter_count;
 }
 
 /// A linear for each weight of the layout, at the same index.
@@ -56,9 +56,13 @@ static void make_linears(tr_model_t *model)
 {
     const tr_layout_t *layout = &model->layout;
     model->linears = tr_calloc(linear_count(model), sizeof *model->linears);
+    const size_t own = layout->segment_count * TR_WEIGHT_KINDS;
     for (size_t i = 0; i < linear_count(model); i++) {
+        const tr_adapter_t *adapter = i >= own ? &layout->adapters[(i - own) / 2] : NULL;
         model->linears[i].parameters = &model->parameters;
-        model->linears[i].weight = &layout->weights[i];
+        model->linears[i].weight = adapter == NULL      ? &layout->weights[i]
+                                   : (i - own) % 2 == 0 ? &adapter->a
+                                                        : &adapter->b;
     }
     for (size_t s = 0; s < layout->segment_count; s++) {
         static const tr_weight_kind_t biased[][2] = {
@@ -157,9 +161,17 @@ tr_status tr_model_new_with(tr_model_t **self, const tr_model_config_t *config,
     // Before anything can fail: tr_model_destroy frees what is there, whatever that is.
     model->use = options->use;
     tr_layout_init(&model->layout, config);
-    tr_layout_select(&model->layout, options->trained);
-    make_linears(model);
-    tr_status status = allocate(model, options->collective, err);
+    tr_status status = TR_OK;
+    if (options->lora != NULL && options->lora->r > 0) {
+        tr_lora_copy(&model->lora, options->lora);
+        status = tr_layout_adapt(&model->layout, options->lora, err);
+    } else {
+        tr_layout_select(&model->layout, options->trained);
+    }
+    if (status == TR_OK) {
+        make_linears(model);
+        status = allocate(model, options->collective, err);
+    }
     if (status != TR_OK) {
         tr_model_destroy(&model);
         return status;
@@ -188,6 +200,7 @@ void tr_model_destroy(tr_model_t **self)
     parameters_release(&model->parameters);
     ops_of(model)->queue_destroy(&model->queue);
     tr_layout_release(&model->layout);
+    tr_lora_release(&model->lora);
     free(model->linears);
     free(model->router_biases);
     free(model);
@@ -196,17 +209,23 @@ void tr_model_destroy(tr_model_t **self)
 
 // Parameters as numbers
 
-/// What passes read, made anew from the parameters: after loading, after an update, after new
-/// weights came.
-void tr_model_repack(tr_model_t *model)
+/// What passes read, made anew from the parameters; frozen: from those too.
+static void repack(tr_model_t *model, bool frozen)
 {
     // First the copies that passes read, then the packed forms, which are made from them.
     parameters_changed(&model->parameters);
     for (size_t i = 0; model->packed != NULL && i < linear_count(model); i++) {
-        if (model->linears[i].packed.buffer != NULL) {
-            linear_pack(&model->linears[i]);
+        const linear_t *linear = &model->linears[i];
+        if (linear->packed.buffer != NULL && (frozen || linear->weight->trained)) {
+            linear_pack(linear);
         }
     }
+}
+
+/// After loading, after an update.
+void tr_model_repack(tr_model_t *model)
+{
+    repack(model, true);
 }
 
 void tr_model_write_parameters(tr_model_t *model, const float *values)
@@ -251,7 +270,7 @@ void tr_model_write_weights(tr_model_t *model, const void *weights)
     // A learner has f32 parameters beside what it publishes, which this would leave behind.
     TR_ASSERT(!model_learns(model), "weights taken by a model that learns its own");
     ops_of(model)->write(model->queue, whole(model)->weights, weights);
-    tr_model_repack(model);
+    repack(model, false);
 }
 
 tr_status tr_model_read_weights(const tr_model_t *model, void *weights, tr_error_t *err)
@@ -322,6 +341,16 @@ tr_tensor_t tr_model_trained(const tr_model_t *model)
 tr_head_t tr_model_head(const tr_model_t *model)
 {
     return (tr_head_t){linear_read(model->head), model->config.logit_cap};
+}
+
+void tr_model_leave_adapter(tr_model_t *model, bool leave)
+{
+    model->leaves_adapter = leave;
+}
+
+const tr_lora_t *tr_model_lora(const tr_model_t *model)
+{
+    return model->lora.r > 0 ? &model->lora : NULL;
 }
 
 void tr_model_recompute(tr_model_t *model, bool recompute)

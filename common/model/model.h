@@ -39,9 +39,10 @@ typedef struct tr_model_options {
     /// Of TR_MODEL_LEARNS. Borrowed; NULL: this process has all.
     tr_collective_t *collective;
     const tr_selection_t *trained; ///< layout.h; asked by tr_model_new_with alone; NULL: all
+    const tr_lora_t *lora;         ///< copied; NULL, or of r 0: no adapter. With one, no selection
 } tr_model_options_t;
 
-/// A model with zero weights. config is copied.
+/// A model with zero weights. config is copied. Fails as tr_layout_adapt too.
 tr_status tr_model_new_with(tr_model_t **model, const tr_model_config_t *config,
                             tr_backend_t *backend, const tr_model_options_t *options,
                             tr_error_t *err);
@@ -55,12 +56,31 @@ void tr_model_destroy(tr_model_t **model);
 /// fresh head (normal, standard deviation 1/sqrt(hidden + 1), addressed by seed). Fails for a
 /// tensor that this model has no place for: a part that would be left out in silence.
 tr_status tr_model_load(tr_model_t *model, const char *directory, uint64_t seed, tr_error_t *err);
+/// The adapter's weights from a directory of PEFT, of a model that has one. Fails for a tensor that
+/// is missing or has no place.
+tr_status tr_model_load_adapter(tr_model_t *model, const char *directory, tr_error_t *err);
+/// Whether passes leave the adapter out from now on: the model that it is of, if nothing else is
+/// trained. New models do not.
+void tr_model_leave_adapter(tr_model_t *model, bool leave);
+/// *merged: a model without an adapter, on the same device, that computes what this one does with
+/// its adapter, up to rounding.
+tr_status tr_model_merge(tr_model_t **merged, const tr_model_t *model, tr_error_t *err);
+/// NULL: it has none.
+const tr_lora_t *tr_model_lora(const tr_model_t *model);
+
 /// Whether tr_model_load of a model of this shape would take the directory's weights, by the
 /// headers of its files: in milliseconds, whatever the model's size.
 tr_status tr_model_check(const tr_model_config_t *config, const char *directory, tr_error_t *err);
-/// A model as a Hugging Face directory describes it, with its weights.
-tr_status tr_model_open(tr_model_t **model, const char *directory, tr_backend_t *backend,
-                        tr_model_use_t use, tr_error_t *err);
+/// The config of what tr_model_open opens: an adapter may have a scalar head.
+tr_status tr_model_config_load_adapted(tr_model_config_t *config, const char *directory,
+                                       const char *adapter, tr_error_t *err);
+/// As tr_model_check, of a directory of PEFT, for a model of this shape.
+tr_status tr_model_check_adapter(const tr_model_config_t *config, const char *directory,
+                                 tr_error_t *err);
+/// A model as a Hugging Face directory describes it, with its weights; adapter: a directory of PEFT
+/// for it, or NULL.
+tr_status tr_model_open(tr_model_t **model, const char *directory, const char *adapter,
+                        tr_backend_t *backend, tr_model_use_t use, tr_error_t *err);
 
 /// The dtype in which a directory has its weights: that of its first tensor; TR_F32 where it has
 /// none, only a configuration. Fails as tr_safetensors_open.

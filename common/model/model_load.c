@@ -79,11 +79,37 @@ static float fresh_vector(const tr_model_t *model, const tr_parameter_t *paramet
     }
 }
 
+static bool is_adapter(const tr_parameter_t *parameter)
+{
+    return parameter->weight->kind == TR_WEIGHT_LORA_A ||
+           parameter->weight->kind == TR_WEIGHT_LORA_B;
+}
+
+/// A fresh adapter adds nothing, as B is 0; A begins as PEFT's does.
+static float fresh_adapter(const tr_model_t *model, const tr_parameter_t *parameter, uint64_t seed,
+                           uint32_t index, uint32_t i)
+{
+    if (parameter->weight->kind == TR_WEIGHT_LORA_B) {
+        return 0.0f;
+    }
+    // PyTorch's kaiming_uniform_ with a = sqrt(5): 1/sqrt(columns) is the end.
+    return model->lora.init_lora_weights == TR_LORA_GAUSSIAN
+               ? tr_rng_normal(seed, TR_RNG_INIT, index, 0, i) / (float)parameter->rows
+               : (2.0f * tr_rng_uniform(seed, TR_RNG_INIT, index, 0, i) - 1.0f) /
+                     sqrtf((float)parameter->columns);
+}
+
 /// values: [rows, columns] of the parameter, written. A number's address is (parameter, element).
 static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
 {
     const tr_parameter_t *parameter = &model->layout.parameters[index];
     const tr_weight_kind_t kind = parameter->weight->kind;
+    for (size_t i = 0; is_adapter(parameter) && i < count_of(parameter); i++) {
+        values[i] = fresh_adapter(model, parameter, seed, (uint32_t)index, (uint32_t)i);
+    }
+    if (is_adapter(parameter)) {
+        return;
+    }
     const float constant = fresh_vector(model, parameter), deviation = fresh_deviation(model, kind);
     for (size_t i = 0; i < count_of(parameter); i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
@@ -371,7 +397,7 @@ static tr_status read_parameter(float *values, float *stored, const tr_safetenso
     return TR_OK;
 }
 
-/// draws: a score head is drawn from seed, for the file has none.
+/// Adapters are drawn from seed; draws: so is a score head, for the file has none.
 static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file, bool draws,
                                  uint64_t seed, tr_error_t *err)
 {
@@ -379,9 +405,7 @@ static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file
     tr_status status = TR_OK;
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
-        // A reward model that starts from a language model: the trunk is the file's, the head is
-        // new.
-        if (draws && parameter->weight->kind == TR_WEIGHT_SCORE) {
+        if (is_adapter(parameter) || (draws && parameter->weight->kind == TR_WEIGHT_SCORE)) {
             // A reward model or critic that starts from a language model: the trunk is the file's.
             randomize_parameter(model, values, i, seed);
         } else {
@@ -418,6 +442,101 @@ done:
     return status;
 }
 
+// From a directory of PEFT
+
+static tr_status open_adapter(tr_safetensors_t **file, const char *directory, tr_error_t *err)
+{
+    char *path = tr_format("%s/adapter_model.safetensors", directory);
+    tr_status status = tr_safetensors_open(file, path, err);
+    if (status == TR_OK) {
+        tr_safetensors_rename(*file, TR_ADAPTER_PREFIX, "");
+    }
+    free(path);
+    return status;
+}
+
+/// A tensor that none of the model's trained parameters is.
+static tr_status refuse_others(const tr_layout_t *layout, const tr_safetensors_t *file,
+                               tr_error_t *err)
+{
+    const size_t count = tr_safetensors_count(file);
+    bool *known = tr_calloc(count + 1, sizeof *known);
+    const tr_safetensors_info_t *first = tr_safetensors_at(file, 0);
+    tr_status status = TR_OK;
+    for (size_t i = 0; i < layout->count; i++) {
+        const tr_safetensors_info_t *info =
+            layout->parameters[i].weight->trained
+                ? tr_safetensors_find(file, layout->parameters[i].name)
+                : NULL;
+        if (info != NULL) {
+            known[info - first] = true;
+        }
+    }
+    for (size_t i = 0; i < count && status == TR_OK; i++) {
+        if (!known[i]) {
+            status = tr_fail(err, TR_ERR_UNSUPPORTED,
+                             "%s: tensor '%s' is of no module that adapter_config.json names",
+                             tr_safetensors_path(file), tr_safetensors_at(file, i)->name);
+        }
+    }
+    free(known);
+    return status;
+}
+
+tr_status tr_model_load_adapter(tr_model_t *model, const char *directory, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    float *values = room_for_largest(&model->layout), *stored = room_for_largest(&model->layout);
+    tr_status status;
+    TR_TRY_GOTO(open_adapter(&file, directory, err), done);
+    TR_TRY_GOTO(refuse_others(&model->layout, file, err), done);
+    for (size_t i = 0; i < model->layout.count; i++) {
+        const tr_parameter_t *parameter = &model->layout.parameters[i];
+        if (parameter->weight->trained) {
+            TR_TRY_GOTO(read_parameter(values, stored, file, parameter, err), done);
+            write_parameter(model, i, values);
+        }
+    }
+    tr_model_repack(model);
+done:
+    tr_safetensors_close(&file);
+    free(values);
+    free(stored);
+    return status;
+}
+
+static tr_status check_adapter(const tr_layout_t *layout, const char *directory, tr_error_t *err)
+{
+    tr_safetensors_t *file = NULL;
+    TR_TRY(open_adapter(&file, directory, err));
+    tr_status status = refuse_others(layout, file, err);
+    for (size_t i = 0; i < layout->count && status == TR_OK; i++) {
+        if (layout->parameters[i].weight->trained) {
+            status = read_stored(NULL, file, &layout->parameters[i], err);
+        }
+    }
+    tr_safetensors_close(&file);
+    return status;
+}
+
+tr_status tr_model_check_adapter(const tr_model_config_t *config, const char *directory,
+                                 tr_error_t *err)
+{
+    tr_lora_t lora;
+    tr_layout_t layout;
+    tr_layout_init(&layout, config);
+    tr_status status = tr_lora_read(&lora, directory, err);
+    if (status == TR_OK) {
+        status = tr_layout_adapt(&layout, &lora, err);
+    }
+    if (status == TR_OK) {
+        status = check_adapter(&layout, directory, err);
+    }
+    tr_layout_release(&layout);
+    tr_lora_release(&lora);
+    return status;
+}
+
 tr_status tr_model_stored_dtype(tr_dtype_t *dtype, const char *directory, tr_error_t *err)
 {
     tr_safetensors_t *file = NULL;
@@ -436,16 +555,50 @@ tr_status tr_model_stored_dtype(tr_dtype_t *dtype, const char *directory, tr_err
     return TR_OK;
 }
 
-/// The usual way to a model: shape and weights from one directory.
-tr_status tr_model_open(tr_model_t **self, const char *directory, tr_backend_t *backend,
-                        tr_model_use_t use, tr_error_t *err)
+/// config and lora of what is opened. *lora: the caller's to release, after a failure too.
+static tr_status read_shape(tr_model_config_t *config, tr_lora_t *lora, const char *directory,
+                            const char *adapter, tr_error_t *err)
+{
+    *lora = (tr_lora_t){0};
+    TR_TRY(tr_model_config_load(config, directory, err));
+    if (adapter != NULL) {
+        TR_TRY(tr_lora_read(lora, adapter, err));
+    }
+    if (lora->scalar) {
+        tr_model_config_make_scalar(config); // the adapter has the head
+    }
+    return TR_OK;
+}
+
+tr_status tr_model_config_load_adapted(tr_model_config_t *config, const char *directory,
+                                       const char *adapter, tr_error_t *err)
+{
+    tr_lora_t lora;
+    tr_status status = read_shape(config, &lora, directory, adapter, err);
+    tr_lora_release(&lora);
+    return status;
+}
+
+/// The usual way to a model: shape and weights from one directory, and maybe an adapter.
+tr_status tr_model_open(tr_model_t **self, const char *directory, const char *adapter,
+                        tr_backend_t *backend, tr_model_use_t use, tr_error_t *err)
 {
     tr_model_config_t config;
     tr_model_t *model = NULL;
-    TR_TRY(tr_model_config_load(&config, directory, err));
-    TR_TRY(tr_model_new(&model, &config, backend, use, err));
-    // The config is the directory's, so there is no head to draw, and the seed is not read.
-    tr_status status = tr_model_load(model, directory, 0, err);
+    tr_lora_t lora;
+    tr_status status = read_shape(&config, &lora, directory, adapter, err);
+    if (status == TR_OK) {
+        const tr_model_options_t options = {.use = use, .lora = &lora};
+        status = tr_model_new_with(&model, &config, backend, &options, err);
+    }
+    if (status == TR_OK) {
+        // The config is the directory's, so there is no head to draw; an adapter comes after.
+        status = tr_model_load(model, directory, 0, err);
+    }
+    if (status == TR_OK && adapter != NULL) {
+        status = tr_model_load_adapter(model, adapter, err);
+    }
+    tr_lora_release(&lora);
     if (status != TR_OK) {
         tr_model_destroy(&model);
         return status;

@@ -12,9 +12,13 @@ struct tr_model {
     tr_backend_t *backend;
     tr_queue_t *queue;
     tr_model_use_t use;
-    bool recompute; ///< as tr_model_recompute says
+    bool recompute;      ///< as tr_model_recompute says
+    tr_lora_t lora;      ///< r 0: there is no adapter
+    bool leaves_adapter; ///< as tr_model_leave_adapter says
     parameters_t parameters;
-    linear_t *linears;    ///< [segments][TR_WEIGHT_KINDS] as the layout's weights, norms among them
+    /// [segments][TR_WEIGHT_KINDS] as the layout's weights, norms among them, then A and B of each
+    /// adapter.
+    linear_t *linears;
     const linear_t *head; ///< of those
     tr_buffer_t *packed;  ///< of all linears that are packed; NULL: none is
     tr_buffer_t *rope_buffer;
@@ -36,6 +40,12 @@ static inline bool model_learns(const tr_model_t *model)
 static inline const linear_t *model_linears(const tr_model_t *model, size_t segment)
 {
     return &model->linears[segment * TR_WEIGHT_KINDS];
+}
+
+/// A of an adapter, which B follows.
+static inline const linear_t *model_adapter(const tr_model_t *model, size_t index)
+{
+    return model_linears(model, model->layout.segment_count) + 2 * index;
 }
 
 /// The passes' share of a rank that has nothing to compute while others do: it gives them its

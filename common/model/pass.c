@@ -73,6 +73,7 @@ pass_t pass_of(tr_model_t *model, const tr_batch_t *batch, tr_arena_t *arena)
         pass.branch = pass_reals(&pass, pass.T, pass.H);
         pass.branch_rstd = pass_rstd(&pass);
     }
+    product_scratch(&pass);
     return pass;
 }
 
@@ -120,12 +121,11 @@ void pass_normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind
 void pass_add_branch(const pass_t *p, size_t segment, tr_weight_kind_t projection,
                      tr_weight_kind_t kind, tr_tensor_t stream, tr_tensor_t x, tr_tensor_t norm)
 {
-    const linear_t *linear = &model_linears(p->model, segment)[projection];
     if (!pass_has(p, segment, kind) && p->residual_scale == 1.0f) {
-        linear_forward_add(linear, stream, x);
+        product_forward_add(p, segment, projection, stream, x);
         return;
     }
-    linear_forward(linear, p->branch, x);
+    product_forward(p, segment, projection, p->branch, x);
     tr_tensor_t y = pass_normed(p, segment, kind, norm, p->branch_rstd, p->branch);
     if (p->residual_scale != 1.0f) {
         p->ops->scale(p->queue, y, y, p->residual_scale);
@@ -146,7 +146,7 @@ tr_tensor_t pass_branch_backward(const pass_t *p, size_t segment, tr_weight_kind
         return dy;
     }
     // Computed again: kept, it would be two more tensors a layer.
-    linear_forward(&model_linears(p->model, segment)[projection], p->branch, x);
+    product_forward(p, segment, projection, p->branch, x);
     pass_normed(p, segment, kind, s->norm, p->branch_rstd, p->branch);
     p->ops->zero(p->queue, s->dbranch[1]);
     pass_normed_backward(p, segment, kind, s->dbranch[1], dy, p->branch, p->branch_rstd, gradient);

@@ -31,7 +31,11 @@ typedef struct pass {
     /// Where what is added to the residual stream is normed or scaled before: what is added, [T,
     /// H], and the norm's rstd, [T].
     tr_tensor_t branch, branch_rstd;
-    tr_tensor_t pull;     ///< f32 [E] of route_gradient; a NULL buffer: none
+    tr_tensor_t pull; ///< f32 [E] of route_gradient; a NULL buffer: none
+    struct {
+        tr_tensor_t u, du;          ///< [T, r]
+        tr_tensor_t rows, dx, part; ///< [T, N], and two of [T, K], of the widest
+    } lora;                         ///< scratch of adapters; undefined where there are none
     size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate of MLPs
     size_t U;             ///< outputs of the MLP's first product: 2F, or F without a gate
 } pass_t;
@@ -151,6 +155,18 @@ tr_tensor_t pass_normed(const pass_t *p, size_t segment, tr_weight_kind_t kind, 
 void pass_normed_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t dx,
                           tr_tensor_t dy, tr_tensor_t x, tr_tensor_t rstd,
                           const tr_gradient_t *gradient);
+
+// Products: W of a segment by its kind, with its bias and its adapter (product.c). As linear.h's.
+
+void product_forward(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t y,
+                     tr_tensor_t x);
+void product_forward_add(const pass_t *p, size_t segment, tr_weight_kind_t kind, tr_tensor_t y,
+                         tr_tensor_t x);
+/// dx may be x.
+void product_backward(const pass_t *p, size_t segment, tr_weight_kind_t kind,
+                      const tr_gradient_t *gradient, tr_tensor_t dx, tr_tensor_t dy, tr_tensor_t x);
+/// What adapters need of the pass's arena.
+void product_scratch(pass_t *p);
 
 /// stream += W x, normed and scaled where the model has that. projection: W; kind: the norm's;
 /// norm: [T, H] scratch.

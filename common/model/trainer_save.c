@@ -10,7 +10,10 @@
 #include "common/model/families/family.h"
 #include "common/model/trainer_private.h"
 
-enum { BLOCK = 1 << 20 }; // elements read or restored at a time
+enum {
+    BLOCK = 1 << 20, // elements read or restored at a time
+    SAVED_NAME = 112
+};
 
 const char *const tr_save_dtype_names[] = {"null", "float32", "bfloat16", "float16", NULL};
 
@@ -324,7 +327,7 @@ static tr_safetensors_entry_t entry_of(const tr_parameter_t *parameter, const st
 
 /// Routers' biases as tensors of the file, in F32 whatever the weights are in, from entries on;
 /// names: room for one of each. Returns how many there are.
-static size_t router_entries(tr_safetensors_entry_t *entries, char (*names)[80],
+static size_t router_entries(tr_safetensors_entry_t *entries, char (*names)[SAVED_NAME],
                              const tr_model_t *model)
 {
     const tr_model_config_t *config = &model->config;
@@ -344,6 +347,55 @@ static size_t router_entries(tr_safetensors_entry_t *entries, char (*names)[80],
     return count;
 }
 
+/// Whether a directory of the model has the parameter: of an adapter what is trained.
+static bool is_saved(const tr_model_t *model, const tr_parameter_t *parameter)
+{
+    return tr_model_lora(model) == NULL || parameter->weight->trained;
+}
+
+/// The text of adapter_config.json; the caller's.
+static char *adapter_text(const tr_model_t *model, const char *source)
+{
+    const tr_layout_t *layout = &model->layout;
+    char(*names)[80] = tr_calloc(layout->adapter_count, sizeof *names);
+    const char **modules = tr_calloc(layout->adapter_count, sizeof *modules);
+    tr_lora_facts_t facts = {.base = source,
+                             .scalar = model->config.scalar_head,
+                             .modules = modules,
+                             .count = layout->adapter_count};
+    for (size_t i = 0; i < facts.count; i++) {
+        const tr_parameter_t *parameter = layout->adapters[i].parameter;
+        const size_t length = strlen(parameter->name) - strlen(".weight");
+        snprintf(names[i], sizeof names[i], "%.*s", (int)length, parameter->name);
+        modules[i] = names[i];
+        facts.transposed = facts.transposed || parameter->form == TR_FORM_TRANSPOSED;
+    }
+    char *text = tr_lora_json(&model->lora, &facts);
+    free(modules);
+    free(names);
+    return text;
+}
+
+/// The directory's files of text. After a failure there is nothing to free.
+static tr_status texts_of(char **config, char **generation, const tr_model_t *model,
+                          const tr_save_options_t *options, tr_error_t *err)
+{
+    *generation = NULL;
+    if (tr_model_lora(model) != NULL) {
+        *config = adapter_text(model, options->source);
+        return TR_OK;
+    }
+    TR_TRY(tr_model_config_json(config, &model->config, options->dtype, options->source, err));
+    tr_status status =
+        options->source == NULL
+            ? TR_OK
+            : tr_model_generation_json(generation, &model->config, options->source, err);
+    if (status != TR_OK) {
+        free(*config);
+    }
+    return status;
+}
+
 /// On rank 0. trainer: of a model that its ranks hold together, else NULL. optimizer: whose state
 /// goes with the model, or NULL.
 static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
@@ -352,22 +404,20 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
 {
     const tr_layout_t *layout = &model->layout;
     const size_t n = layout->flat[TR_TRAINED].total;
-    char *generation = NULL, *config;
-    TR_TRY(tr_model_config_json(&config, &model->config, options->dtype, options->source, err));
-    if (options->source != NULL) {
-        tr_status had = tr_model_generation_json(&generation, &model->config, options->source, err);
-        if (had != TR_OK) {
-            free(config);
-            return had;
-        }
-    }
+    const bool adapter = tr_model_lora(model) != NULL;
+    size_t count = 0;
+    char *generation, *config;
+    TR_TRY(texts_of(&config, &generation, model, options, err));
     stored_t *stored = tr_calloc(layout->count, sizeof *stored);
     arranged_t arranged = {0};
     const size_t room = layout->count + model->config.layers;
     tr_safetensors_entry_t *entries = tr_calloc(room, sizeof *entries);
-    char(*names)[80] = tr_calloc(model->config.layers, sizeof *names);
+    char(*names)[SAVED_NAME] = tr_calloc(room, sizeof *names);
     for (size_t i = 0; i < layout->count; i++) {
         const tr_parameter_t *parameter = &layout->parameters[i];
+        if (!is_saved(model, parameter)) {
+            continue;
+        }
         // Sources are asked for blocks while the file is written, so these records live until then.
         stored[i] = (stored_t){.model = model,
                                .trainer = trainer,
@@ -377,7 +427,12 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
                                .parameter = parameter->form != TR_FORM_PLAIN ? parameter : NULL,
                                .arranged = &arranged,
                                .source = {read_stored, &stored[i]}};
-        entries[i] = entry_of(parameter, &stored[i]);
+        entries[count] = entry_of(parameter, &stored[i]);
+        if (adapter) {
+            snprintf(names[count], sizeof *names, TR_ADAPTER_PREFIX "%s", parameter->name);
+            entries[count].name = names[count];
+        }
+        count++;
     }
     // AdamW's bias correction counts from here when the run is resumed.
     int64_t steps = optimizer != NULL ? (int64_t)tr_optimizer_steps(optimizer->optimizer) : 0;
@@ -390,10 +445,13 @@ static tr_status save(const tr_model_t *model, const tr_trainer_t *trainer,
     const tr_safetensors_entry_t state[] = {{"exp_avg", TR_F32, 1, {n}, NULL, &m.source},
                                             {"exp_avg_sq", TR_F32, 1, {n}, NULL, &v.source},
                                             {"step", TR_I64, 1, {1}, &steps, NULL}};
+    if (!adapter) {
+        count += router_entries(entries + count, names + count, model);
+    }
     const tr_hf_model_t files = {.config = config,
+                                 .adapter = adapter,
                                  .entries = entries,
-                                 .count = layout->count +
-                                          router_entries(entries + layout->count, names, model),
+                                 .count = count,
                                  .state = state,
                                  .state_count = optimizer != NULL ? 3 : 0,
                                  .source = options->source,

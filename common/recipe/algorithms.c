@@ -223,6 +223,20 @@ bool tr_recipe_syncs_reference(const tr_recipe_t *recipe)
     return (tr_recipe_algorithm(recipe)->reads & TR_READS_DPO) != 0 && recipe->dpo.sync_ref_model;
 }
 
+bool tr_recipe_adapts(const tr_recipe_t *recipe)
+{
+    return recipe->adapter != NULL || recipe->lora.r > 0;
+}
+
+/// A fresh adapter adds nothing, so that without it the model is what it was before training;
+/// unless something of it is trained too.
+bool tr_recipe_shares_reference(const tr_recipe_t *recipe)
+{
+    return recipe->lora.r > 0 && recipe->lora.modules_to_save.count == 0 &&
+           recipe->adapter == NULL && recipe->reference == NULL &&
+           !recipe->roles.reference.separate;
+}
+
 /// A Unix socket says that external rollouts run on this machine, where shared memory reaches them.
 bool tr_recipe_serves_weights(const tr_recipe_t *recipe)
 {

@@ -420,6 +420,35 @@ static void check_sync(const whole_t *whole)
     }
 }
 
+/// What changes or writes a whole model has none where an adapter is trained.
+static void check_adapter(const whole_t *whole)
+{
+    const tr_recipe_t *recipe = whole->recipe;
+    const char *key = recipe->adapter != NULL ? "adapter" : "lora.r";
+    const struct {
+        const char *key;
+        bool set;
+    } keys[] = {{"from_scratch", recipe->from_scratch},
+                {"dpo.sync_ref_model", recipe->dpo.sync_ref_model},
+                {"reward.normalize", recipe->reward.normalize}};
+    if (!tr_recipe_adapts(recipe)) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (keys[i].set) {
+            REPORT(whole, keys[i].key, key,
+                   "expected false with %s, which trains no whole model, "
+                   "found true",
+                   key);
+        }
+    }
+    if (recipe->adapter != NULL && recipe->lora.r > 0) {
+        REPORT(whole, "lora.r", "adapter",
+               "expected null with adapter, which has a rank, found %llu",
+               (unsigned long long)recipe->lora.r);
+    }
+}
+
 /// A warm-up past the end would never reach the learning rate that was asked for.
 static void check_warmup(const whole_t *whole)
 {
@@ -454,6 +483,7 @@ void recipe_check(recipe_reader_t *reader, const tr_recipe_t *recipe, const reci
         {TR_READS_REWARD, check_reward},
         {TR_READS_KTO, check_kto},
         {TR_READS_OPTIMIZER, check_evaluation},
+        {TR_READS_OPTIMIZER, check_adapter},
     };
     whole_t whole = {reader, recipe, keys, root, NULL};
     // these hold whatever the algorithm

@@ -27,6 +27,7 @@
 #include "common/base/log.h"
 #include "common/judge/judge.h"
 #include "common/model/generation.h"
+#include "common/model/lora.h"
 #include "common/optim/options.h"
 #include "common/recipe/algorithms.h"
 
@@ -120,6 +121,7 @@ typedef struct tr_recipe_learner {
     uint64_t threads;  ///< of each rank; 0: a share of the processors (controller/role_config.c)
     uint64_t ranks;    ///< processes
     tr_sharing_options_t sharing;
+    char *adapter;        ///< critic: of its model, trained in place of its weights; NULL: none
     char *model;          ///< critic: directory; NULL: the policy's trunk with a fresh scalar head
     double learning_rate; ///< critic; 0: optimizer.learning_rate
 } tr_recipe_learner_t;
@@ -171,6 +173,7 @@ typedef struct tr_recipe {
     uint64_t seed;     ///< below 2^63
     uint64_t steps;    ///< at least 1
     char *model;       ///< Hugging Face directory
+    char *adapter;     ///< directory of PEFT's, of a model that is `model` with it; NULL: none
     bool from_scratch; ///< fresh weights of the model directory's shape
     char *reference;   ///< Hugging Face directory; NULL: model
     char *output;
@@ -182,6 +185,7 @@ typedef struct tr_recipe {
     tr_recipe_reward_t reward;
     tr_recipe_dpo_t dpo;
     tr_recipe_kto_t kto;
+    tr_lora_t lora; ///< of the adapter that is trained
     tr_optimizer_options_t optimizer;
     tr_recipe_roles_t roles;
     tr_recipe_checkpoint_t checkpoint;
@@ -208,6 +212,10 @@ uint64_t tr_recipe_minibatches(const tr_recipe_t *recipe);
 bool tr_recipe_precomputes_reference(const tr_recipe_t *recipe);
 /// It follows the policy (dpo.sync_ref_model).
 bool tr_recipe_syncs_reference(const tr_recipe_t *recipe);
+/// An adapter, or that of a directory, is trained in place of the model's weights.
+bool tr_recipe_adapts(const tr_recipe_t *recipe);
+/// The actor's reference is its own model without the adapter.
+bool tr_recipe_shares_reference(const tr_recipe_t *recipe);
 /// Whether batches hold mismatched completions too, from which KTO estimates the KL divergence.
 bool tr_recipe_mismatches(const tr_recipe_t *recipe);
 /// The actor serves its weights to rollouts on other machines.

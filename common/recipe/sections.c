@@ -44,6 +44,10 @@ static const tr_field_t run[] = {
     FIELD(steps, TR_FIELD_WHOLE, NULL, .range = &tr_range_positive_whole, .may_change = true,
           .help = "Update rounds (`ppo`, `grpo`) or optimizer steps (`sft`)."),
     FIELD(model, TR_FIELD_TEXT, NULL, .names = TR_NAMES_MODEL, .help = "The policy to start from."),
+    FIELD(adapter, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
+          .help =
+              "An adapter of `model` to start from, a directory as PEFT saves it; null: none. It "
+              "is what is trained, as `lora` is where an adapter begins."),
     FIELD(reference, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .readers = TR_READS_REFERENCE,
           .help = "The policy that KL is measured against; null: `model` before training."),
@@ -282,6 +286,9 @@ static const tr_field_t reference[] = {
 static const tr_field_t critic[] = {
     FIELD(model, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_MODEL,
           .help = "null: the trunk of the policy with a fresh scalar head."),
+    FIELD(adapter, TR_FIELD_TEXT, "null", .nullable = true, .names = TR_NAMES_DIRECTORY,
+          .help = "An adapter of its model, as `adapter`, which is trained in place of the model's "
+                  "weights; null: all weights are trained."),
     FIELD(device, TR_FIELD_TEXTS, "cpu", .names = TR_NAMES_DEVICE, .may_change = true,
           .help = "Where it computes: one device, or a list that is dealt to the ranks in turn."),
     FIELD(memory, TR_FIELD_REAL, "null", .nullable = true, .range = &tr_range_gibibytes,
@@ -387,6 +394,7 @@ const recipe_section_t recipe_sections[] = {
     {"dpo", OWN(tr_recipe_dpo_t, dpo), AT(dpo), TR_READS_DPO, 0},
     {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO, 0},
     {"kto", OWN(tr_recipe_kto_t, kto), AT(kto), TR_READS_KTO, 0},
+    {"lora", &tr_lora_fields, AT(lora), TR_READS_OPTIMIZER, 0},
     {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER, 0},
     {"roles.rollout", OWN(tr_recipe_rollout_t, rollout), AT(roles.rollout), TR_READS_PROMPTS, 0},
     {"roles.actor", OWN(tr_recipe_learner_t, actor), AT(roles.actor), TR_READS_OPTIMIZER, 0},

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/text/chat.h"
+#include "proto/adapter.h"
 #include "proto/body.h"
 #include "proto/device.h"
 #include "proto/learner/tally.h"
@@ -49,16 +50,25 @@ static tr_status choose_use(tr_model_use_t *use, const tr_learner_t *learner,
     return TR_OK;
 }
 
+/// The source's weights, with the adapter of the directory, or a fresh one (NULL).
+static tr_status load_adapted(tr_model_t *model, const char *source, const char *directory,
+                              uint64_t seed, tr_error_t *err)
+{
+    TR_TRY(tr_model_load(model, source, seed, err));
+    return directory != NULL ? tr_model_load_adapter(model, directory, err) : TR_OK;
+}
+
 /// The model of the checkpoint, else of the config's source. *model: NULL after a failure.
 static tr_status open_model(tr_model_t **model, const tr_learner_t *learner, const json_t *config,
                             const char *checkpoint, const char *source, bool scalar,
                             const tr_optimizer_options_t *options, const tr_ranks_t *ranks,
-                            tr_error_t *err)
+                            const tr_lora_t *lora, const char *adapter, tr_error_t *err)
 {
     tr_model_config_t shape;
-    tr_model_options_t model_options = {0}; // all parameters are trained
-    // Everything that training changes is in the checkpoint; tokenizer files are in the source.
-    const char *directory = checkpoint != NULL ? checkpoint : source;
+    tr_model_options_t model_options = {.lora = lora}; // of none, all parameters are trained
+    // Everything that training changes is in the checkpoint; tokenizer files are in the source, and
+    // so is the model of an adapter.
+    const char *directory = checkpoint != NULL && lora->r == 0 ? checkpoint : source;
     TR_TRY(choose_use(&model_options.use, learner, options, ranks, err));
     // With zero_stage 3 the parameters themselves are sharded, so the model must know the ranks.
     if (ranks->zero_stage == 3 && tr_collective_size(ranks->collective) > 1) {
@@ -77,7 +87,10 @@ static tr_status open_model(tr_model_t **model, const tr_learner_t *learner, con
         tr_model_randomize(*model, options->seed);
         return TR_OK;
     }
-    tr_status status = tr_model_load(*model, directory, options->seed, err);
+    tr_status status = lora->r > 0
+                           ? load_adapted(*model, source, checkpoint != NULL ? checkpoint : adapter,
+                                          options->seed, err)
+                           : tr_model_load(*model, directory, options->seed, err);
     if (status != TR_OK) {
         tr_model_destroy(model);
     }
@@ -93,6 +106,8 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
     tr_optimizer_options_t optimizer;
     tr_ranks_t ranks;
     tr_model_t *model = NULL;
+    tr_lora_t lora;
+    const char *adapter;
     const char *checkpoint = json_string_value(json_object_get(config, "checkpoint"));
     TR_TRY(tr_body_string(&source, config, "model", "welcome", err));
     TR_TRY(tr_body_integer(&step, config, "step", 0, INT64_MAX, "welcome", err));
@@ -106,15 +121,22 @@ tr_status tr_learner_open(tr_learner_t *learner, const json_t *config, bool scal
         // The collective must be able to move this device's vectors.
         TR_TRY(tr_collective_check(options->collective, learner->backend, err));
     }
-    TR_TRY(
-        open_model(&model, learner, config, checkpoint, source, scalar, &optimizer, &ranks, err));
+    tr_status status = tr_adapter_read(&lora, &adapter, config, err);
+    if (status == TR_OK) {
+        status = open_model(&model, learner, config, checkpoint, source, scalar, &optimizer, &ranks,
+                            &lora, adapter, err);
+    }
+    tr_lora_release(&lora);
+    TR_TRY(status);
     // gradient_checkpointing: the same bytes with less memory.
     tr_model_recompute(model, optimizer.gradient_checkpointing);
     // Takes the model; one that a failure has left is destroyed.
     tr_dtype_t dtype;
-    tr_status status = tr_model_align(model, (int32_t)eos, err);
+    status = tr_model_align(model, (int32_t)eos, err);
     if (status == TR_OK) {
         status = tr_model_stored_dtype(&dtype, source, err);
+        // As PEFT, which trains adapters in fp32 whatever their model is in.
+        dtype = tr_model_lora(model) != NULL ? TR_F32 : dtype;
     }
     if (status == TR_OK) {
         status = tr_trainer_new(&learner->trainer, &model, &optimizer, &ranks, err);

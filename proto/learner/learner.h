@@ -35,6 +35,7 @@ typedef struct tr_learner {
 ///     seed          of the run
 ///     optimizer     the fields of tr_optimizer_fields
 ///     eos           the tokenizer's end token, which saved configurations have too; -1: none
+///     adapter, lora what proto/adapter.h reads: an adapter is trained, and not the model
 ///     from_scratch  optional bool, default false: fresh weights of the model's shape
 ///     zero_stage, gradient_sum  the fields of tr_sharing_fields
 ///     device...     what proto/device.h reads; of a list of devices, the rank's

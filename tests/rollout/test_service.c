@@ -99,7 +99,7 @@ static void decode(rollout_response_t *responses)
                                           .sample = (uint32_t)samples[i]};
     }
     cr_assert_eq(tr_backend_open(&backend, &device, &err), TR_OK, "%s", err.text);
-    cr_assert_eq(tr_model_open(&model, MODEL, backend, TR_MODEL_DECODES, &err), TR_OK, "%s",
+    cr_assert_eq(tr_model_open(&model, MODEL, NULL, backend, TR_MODEL_DECODES, &err), TR_OK, "%s",
                  err.text);
     rollout_decoder_t *decoder = rollout_decoder_new(model, 2);
     cr_assert_eq(rollout_decode(decoder, responses, requests, COUNT, &asked, NULL, NULL, &err),

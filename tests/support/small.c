@@ -93,11 +93,17 @@ bool small_open(small_t *small, const tr_model_config_t *config, const char *isa
 bool small_open_directory(small_t *small, const char *directory, const char *isa, size_t threads,
                           bool learns)
 {
+    return small_open_adapted(small, directory, NULL, isa, threads, learns);
+}
+
+bool small_open_adapted(small_t *small, const char *directory, const char *adapter, const char *isa,
+                        size_t threads, bool learns)
+{
     tr_error_t err = {0};
     if (!open_rig(&small->rig, isa, threads)) {
         return false;
     }
-    tr_status status = tr_model_open(&small->model, directory, small->rig.backend,
+    tr_status status = tr_model_open(&small->model, directory, adapter, small->rig.backend,
                                      learns ? TR_MODEL_LEARNS : TR_MODEL_DECODES, &err);
     cr_assert_eq(status, TR_OK, "%s", err.text);
     take_model(small);

@@ -34,6 +34,9 @@ bool small_open(small_t *small, const tr_model_config_t *config, const char *isa
 /// A model from a directory.
 bool small_open_directory(small_t *small, const char *directory, const char *isa, size_t threads,
                           bool learns);
+/// The same with an adapter of PEFT's; NULL: none.
+bool small_open_adapted(small_t *small, const char *directory, const char *adapter, const char *isa,
+                        size_t threads, bool learns);
 void small_close(small_t *small);
 
 /// The parameters that small_open gives, for a layout that is like this one's: [total].

@@ -21,6 +21,7 @@ static const size_t PROMPTS[SEQUENCES] = {7, 1, 16, 30, 1, 32, 5}; // the last h
 typedef struct subject {
     char *directory;
     bool bf16;
+    const char *adapter; ///< of the directory's model; NULL: none
 } subject_t;
 
 /// Holds the law on each golden model that generates and takes the requests below.
@@ -34,37 +35,59 @@ static void hold_on_families(void (*law)(const subject_t *subject), bool bf16)
         cr_assert_eq(tr_model_config_load(&config, models.gl_pathv[i], &err), TR_OK, "%s",
                      err.text);
         if (!config.scalar_head && config.max_positions >= 600) {
-            law(&(subject_t){models.gl_pathv[i], bf16});
+            law(&(subject_t){.directory = models.gl_pathv[i], .bf16 = bf16});
         }
     }
     globfree(&models);
 }
 
+/// Holds the law on golden models with adapters, as families differ in what is adapted.
+static void hold_on_adapters(void (*law)(const subject_t *subject), bool bf16)
+{
+    static const char *const names[] = {"phi3",    "gpt2",        "gpt_neox", "gemma3",
+                                        "qwen3_5", "deepseek_v3", "mixtral"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *directory = tr_format(TEST_SOURCE_DIR "/tests/golden/models/%s", names[i]);
+        char *adapter = tr_format(TEST_SOURCE_DIR "/tests/golden/lora/%s", names[i]);
+        law(&(subject_t){directory, bf16, adapter});
+        free(directory);
+        free(adapter);
+    }
+}
+
 /// A law for all subjects.
-#define LAW(name)                                                 \
-    static void name(const subject_t *subject);                   \
-    Test(exact, name)                                             \
-    {                                                             \
-        name(&(subject_t){NULL, false});                          \
-    }                                                             \
-    Test(exact_bf16, name)                                        \
-    {                                                             \
-        name(&(subject_t){NULL, true});                           \
-    }                                                             \
-    Test(exact_families, name)                                    \
-    {                                                             \
-        hold_on_families(name, false);                            \
-    }                                                             \
-    Test(exact_families_bf16, name)                               \
-    {                                                             \
-        hold_on_families(name, true);                             \
-    }                                                             \
-    Test(exact_stories, name)                                     \
-    {                                                             \
-        subject_t stories = {data_require("stories260K"), false}; \
-        name(&stories);                                           \
-        free(stories.directory);                                  \
-    }                                                             \
+#define LAW(name)                                                       \
+    static void name(const subject_t *subject);                         \
+    Test(exact, name)                                                   \
+    {                                                                   \
+        name(&(subject_t){.bf16 = false});                              \
+    }                                                                   \
+    Test(exact_bf16, name)                                              \
+    {                                                                   \
+        name(&(subject_t){.bf16 = true});                               \
+    }                                                                   \
+    Test(exact_families, name)                                          \
+    {                                                                   \
+        hold_on_families(name, false);                                  \
+    }                                                                   \
+    Test(exact_families_bf16, name)                                     \
+    {                                                                   \
+        hold_on_families(name, true);                                   \
+    }                                                                   \
+    Test(exact_adapters, name)                                          \
+    {                                                                   \
+        hold_on_adapters(name, false);                                  \
+    }                                                                   \
+    Test(exact_adapters_bf16, name)                                     \
+    {                                                                   \
+        hold_on_adapters(name, true);                                   \
+    }                                                                   \
+    Test(exact_stories, name)                                           \
+    {                                                                   \
+        subject_t stories = {.directory = data_require("stories260K")}; \
+        name(&stories);                                                 \
+        free(stories.directory);                                        \
+    }                                                                   \
     static void name(const subject_t *subject)
 
 static bool subject_open(small_t *small, const subject_t *subject, const char *isa, size_t threads,
@@ -76,9 +99,9 @@ static bool subject_open(small_t *small, const subject_t *subject, const char *i
         snprintf(name, sizeof name, SMALL_BF16 "%s", isa != NULL ? isa : "");
         isa = name;
     }
-    return subject->directory == NULL
-               ? small_open(small, &config, isa, threads, learns)
-               : small_open_directory(small, subject->directory, isa, threads, learns);
+    return subject->directory == NULL ? small_open(small, &config, isa, threads, learns)
+                                      : small_open_adapted(small, subject->directory,
+                                                           subject->adapter, isa, threads, learns);
 }
 
 static tr_sequences_t the_sequences(small_t *small)

@@ -16,106 +16,12 @@
 #include "tests/support/models.h"
 #include "tests/support/scratch.h"
 #include "tests/support/small.h"
+#include "tests/support/subject.h"
 
 #define MODELS TEST_SOURCE_DIR "/tests/golden/models/"
 
 static const char *const CAUSAL[] = {MODELS "tied", MODELS "untied_bf16", MODELS "sharded_f16"};
 enum { CAUSALS = 3 };
-
-/// A model with what transformers makes of its golden sequences.
-typedef struct subject {
-    small_t small;
-    tr_safetensors_t *golden;
-    tr_sequences_t sequences; // the whole text after the first token is response
-    size_t tokens;
-} subject_t;
-
-/// A golden tensor, of either dtype, in the rig's memory.
-static void *golden_tensor(subject_t *subject, const char *name, tr_dtype_t dtype, size_t *count)
-{
-    tr_error_t err = {0};
-    const tr_safetensors_info_t *info = tr_safetensors_find(subject->golden, name);
-    cr_assert_not_null(info, "no golden '%s'", name);
-    void *data = rig_memory(&subject->small.rig, info->count * tr_dtype_size(dtype));
-    tr_status status = tr_safetensors_copy(subject->golden, name, dtype, data, info->count, &err);
-    cr_assert_eq(status, TR_OK, "%s", err.text);
-    *count = info->count;
-    return data;
-}
-
-static float *golden_reals(subject_t *subject, const char *name, size_t *count)
-{
-    return golden_tensor(subject, name, TR_F32, count);
-}
-
-static void subject_open(subject_t *subject, const char *directory)
-{
-    tr_error_t err = {0};
-    size_t starts;
-    char *path = tr_format("%s/golden.safetensors", directory);
-    small_open_directory(&subject->small, directory, NULL, 2, true);
-    cr_assert_eq(tr_safetensors_open(&subject->golden, path, &err), TR_OK, "%s", err.text);
-    free(path);
-    tr_sequences_t *sequences = &subject->sequences;
-    *sequences = (tr_sequences_t){0};
-    sequences->ids = golden_tensor(subject, "ids", TR_I32, &subject->tokens);
-    sequences->starts = golden_tensor(subject, "starts", TR_I32, &starts);
-    sequences->count = starts - 1;
-    int32_t *prompts = rig_memory(&subject->small.rig, sequences->count * sizeof *prompts);
-    int32_t *responses = rig_memory(&subject->small.rig, starts * sizeof *responses);
-    for (size_t s = 0; s < sequences->count; s++) {
-        prompts[s] = 1;
-        responses[s + 1] = sequences->starts[s + 1] - (int32_t)(s + 1);
-    }
-    sequences->prompt_lengths = prompts;
-    sequences->response_starts = responses;
-}
-
-static void subject_close(subject_t *subject)
-{
-    tr_safetensors_close(&subject->golden);
-    small_close(&subject->small);
-}
-
-/// Of a golden array over all tokens, what stands before each response token: all but each
-/// sequence's last.
-static float *before_response(subject_t *subject, const float *values)
-{
-    const tr_sequences_t *sequences = &subject->sequences;
-    float *out = rig_memory(&subject->small.rig, subject->tokens * sizeof *out);
-    size_t n = 0;
-    for (size_t s = 0; s < sequences->count; s++) {
-        size_t length = (size_t)(sequences->starts[s + 1] - sequences->starts[s]) - 1;
-        memcpy(out + n, values + sequences->starts[s], length * sizeof *out);
-        n += length;
-    }
-    return out;
-}
-
-/// Within `relative` of the largest of the expected numbers.
-static void expect_relative(const char *what, const float *actual, const float *expected,
-                            size_t count, double relative)
-{
-    double largest = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        largest = fmax(largest, fabs((double)expected[i]));
-    }
-    expect_near(what, actual, expected, count, 0.0, relative * largest);
-}
-
-/// hidden: [tokens, H] of all golden sequences in one ragged batch, in an arena of the caller.
-static tr_tensor_t hidden_of(subject_t *subject, tr_arena_t *arena)
-{
-    const tr_sequences_t *sequences = &subject->sequences;
-    tr_span_t *spans = rig_memory(&subject->small.rig, sequences->count * sizeof *spans);
-    for (size_t s = 0; s < sequences->count; s++) {
-        spans[s].ids = sequences->ids + sequences->starts[s];
-        spans[s].length = (size_t)(sequences->starts[s + 1] - sequences->starts[s]);
-    }
-    tr_batch_t batch;
-    tr_batch_init(&batch, arena, subject->small.rig.queue, spans, sequences->count);
-    return tr_model_forward(subject->small.model, &batch, arena, NULL);
-}
 
 /// Calls check for each golden model with, or without, a scalar head.
 static void for_each_model(bool scalar, void (*check)(subject_t *subject, const char *directory))
@@ -125,7 +31,7 @@ static void for_each_model(bool scalar, void (*check)(subject_t *subject, const 
     for (size_t i = 0; i < models.gl_pathc; i++) {
         subject_t subject;
         if (models_is_scalar(models.gl_pathv[i]) == scalar) {
-            subject_open(&subject, models.gl_pathv[i]);
+            subject_open(&subject, models.gl_pathv[i], NULL);
             cr_assert_eq(subject.small.config->scalar_head, scalar);
             check(&subject, models.gl_pathv[i]);
             subject_close(&subject);
@@ -134,28 +40,9 @@ static void for_each_model(bool scalar, void (*check)(subject_t *subject, const 
     globfree(&models);
 }
 
-static void check_logits(subject_t *subject, const char *directory)
-{
-    size_t count;
-    rig_t *rig = &subject->small.rig;
-    float *expected = golden_reals(subject, "logits", &count);
-    tr_arena_t *arena = tr_arena_new(rig->backend);
-    tr_tensor_t logits = rig_zeros(rig, subject->tokens, subject->small.config->vocabulary);
-    rig->ops->matmul(rig->queue, logits, hidden_of(subject, arena),
-                     tr_model_head(subject->small.model).weight, false);
-    cr_assert_eq(count, tr_tensor_count(logits));
-    float *got = rig_read(rig, logits);
-    const double cap = (double)subject->small.config->logit_cap;
-    for (size_t i = 0; i < count && cap > 0.0; i++) {
-        got[i] = (float)(cap * tanh((double)got[i] / cap));
-    }
-    expect_relative(directory, got, expected, count, 1e-5);
-    tr_arena_destroy(&arena);
-}
-
 Test(model, logits_are_those_of_transformers)
 {
-    for_each_model(false, check_logits);
+    for_each_model(false, subject_check_logits);
 }
 
 /// What is saved of a model that is published otherwise.
@@ -168,8 +55,8 @@ static void check_published(const char *name, const char *type, const char *arch
     tr_error_t err = {0};
     subject_t subject;
     small_t again;
-    subject_open(&subject, directory);
-    check_logits(&subject, directory);
+    subject_open(&subject, directory, NULL);
+    subject_check_logits(&subject, directory);
     const tr_save_options_t options = {.source = directory};
     cr_assert_eq(tr_trainer_save_model(subject.small.model, saved, &options, &err), TR_OK, "%s",
                  err.text);
@@ -285,7 +172,7 @@ Test(model, fp8_has_the_scale_of_its_block_where_a_block_is_cut)
 static void check_logprobs(subject_t *subject, const char *directory)
 {
     size_t count;
-    float *expected = before_response(subject, golden_reals(subject, "logprobs", &count));
+    float *expected = subject_before_response(subject, subject_reals(subject, "logprobs", &count));
     float *logprobs = small_response(&subject->small, &subject->sequences, 2, 1.0f);
     expect_relative(directory, logprobs, expected, count - subject->sequences.count, 1e-5);
 }
@@ -295,24 +182,9 @@ Test(model, logprobs_are_those_of_transformers)
     for_each_model(false, check_logprobs);
 }
 
-static void check_values(subject_t *subject, const char *directory)
-{
-    size_t count;
-    rig_t *rig = &subject->small.rig;
-    float *expected = golden_reals(subject, "values", &count);
-    tr_arena_t *arena = tr_arena_new(rig->backend);
-    tr_tensor_t values = rig_zeros(rig, 1, subject->tokens);
-    rig->ops->scalar_head(rig->queue, values, hidden_of(subject, arena),
-                          tr_model_head(subject->small.model).weight);
-    expect_relative(directory, rig_read(rig, values), expected, count, 1e-5);
-    expect_relative(directory, small_response(&subject->small, &subject->sequences, 3, 1.0f),
-                    before_response(subject, expected), count - subject->sequences.count, 1e-5);
-    tr_arena_destroy(&arena);
-}
-
 Test(model, values_of_a_scalar_head_are_those_of_transformers)
 {
-    for_each_model(true, check_values);
+    for_each_model(true, subject_check_values);
 }
 
 Test(model, a_score_is_the_value_at_the_last_token)
@@ -320,8 +192,8 @@ Test(model, a_score_is_the_value_at_the_last_token)
     subject_t subject;
     tr_error_t err = {0};
     size_t count;
-    subject_open(&subject, MODELS "scalar");
-    const float *values = golden_reals(&subject, "values", &count);
+    subject_open(&subject, MODELS "scalar", NULL);
+    const float *values = subject_reals(&subject, "values", &count);
     const uint32_t chosen[] = {4, 0, 2};
     float scores[3], expected[3];
     for (size_t i = 0; i < 3; i++) {
@@ -345,21 +217,10 @@ static void forget_padding(float *gradient, const tr_model_config_t *config)
     }
 }
 
-/// A parameter's gradient as the file has it, the rig's.
-static float *as_stored(small_t *small, const tr_parameter_t *parameter, const float *gradient)
-{
-    const size_t count = parameter->rows * parameter->columns;
-    float *stored = rig_memory(&small->rig, count * sizeof *stored);
-    for (size_t i = 0; i < count; i++) {
-        stored[tr_parameter_stored(parameter, i)] = gradient[parameter->offset + i];
-    }
-    return stored;
-}
-
 static void check_gradients(subject_t *subject, const char *directory)
 {
     size_t count;
-    float *weights = before_response(subject, golden_reals(subject, "weights", &count));
+    float *weights = subject_before_response(subject, subject_reals(subject, "weights", &count));
     float *gradient = small_gradient(&subject->small, &subject->sequences, weights, 1.0f);
     const tr_layout_t *layout = tr_model_layout(subject->small.model);
     // Those whose config.json names a padding id, of which the GPTs' embeddings know nothing.
@@ -369,10 +230,10 @@ static void check_gradients(subject_t *subject, const char *directory)
     for (size_t p = 0; p < layout->count; p++) {
         const tr_parameter_t *parameter = &layout->parameters[p];
         char *name = tr_format("grad.%s", parameter->name);
-        float *expected = golden_reals(subject, name, &count);
+        float *expected = subject_reals(subject, name, &count);
         cr_assert_eq(count, parameter->rows * parameter->columns, "%s", name);
         char *what = tr_format("%s %s", directory, name);
-        expect_relative(what, as_stored(&subject->small, parameter, gradient), expected, count,
+        expect_relative(what, subject_stored(&subject->small, parameter, gradient), expected, count,
                         1e-4);
         free(what);
         free(name);
@@ -392,7 +253,7 @@ static void check_balance(subject_t *subject, const char *directory)
     tr_error_t err = {0};
     tr_balance_t balance;
     size_t count;
-    const float *loss = golden_reals(subject, "aux", &count);
+    const float *loss = subject_reals(subject, "aux", &count);
     const uint32_t all[] = {0, 1, 2, 3, 4};
     float *out = rig_memory(&small->rig, subject->tokens * sizeof *out);
     tr_response_pass_t *pass = tr_response_pass_new(small->model);
@@ -411,8 +272,8 @@ static void check_balance(subject_t *subject, const char *directory)
     for (size_t p = 0; p < layout->count; p++) {
         const tr_parameter_t *parameter = &layout->parameters[p];
         char *name = tr_format("aux.grad.%s", parameter->name);
-        const float *expected = golden_reals(subject, name, &count);
-        expect_relative(name, as_stored(small, parameter, got), expected, count, 1e-4);
+        const float *expected = subject_reals(subject, name, &count);
+        expect_relative(name, subject_stored(small, parameter, got), expected, count, 1e-4);
         free(name);
     }
     tr_response_pass_destroy(&pass);
@@ -425,7 +286,7 @@ Test(model, the_auxiliary_loss_of_routers_is_that_of_transformers)
     for (size_t i = 0; i < 3; i++) {
         for (size_t recompute = 0; recompute < 2; recompute++) {
             subject_t subject;
-            subject_open(&subject, directories[i]);
+            subject_open(&subject, directories[i], NULL);
             tr_model_recompute(subject.small.model, recompute != 0);
             check_balance(&subject, directories[i]);
             subject_close(&subject);
@@ -536,7 +397,7 @@ Test(model, a_critic_is_the_trunk_of_its_policy_with_a_head_of_its_seed)
         subject_t subject;
         tr_error_t err = {0};
         tr_layout_t layout, again;
-        subject_open(&subject, CAUSAL[i]);
+        subject_open(&subject, CAUSAL[i], NULL);
         rig_t *rig = &subject.small.rig;
         float *policy = rig_memory(rig, subject.small.total * sizeof *policy);
         cr_assert_eq(tr_model_read_parameters(subject.small.model, policy, &err), TR_OK);
@@ -561,7 +422,7 @@ Test(model, a_stored_scalar_head_is_not_drawn_anew)
     subject_t subject;
     tr_error_t err = {0};
     tr_layout_t layout;
-    subject_open(&subject, MODELS "scalar");
+    subject_open(&subject, MODELS "scalar", NULL);
     rig_t *rig = &subject.small.rig;
     float *stored = rig_memory(rig, subject.small.total * sizeof *stored);
     cr_assert_eq(tr_model_read_parameters(subject.small.model, stored, &err), TR_OK);
@@ -610,7 +471,7 @@ static tr_status open_altered(const char *without, const char *added, tr_error_t
     cr_assert_eq(tr_safetensors_write(path, entries, count, NULL, err), TR_OK, "%s", err->text);
     free(path);
     tr_model_t *model = NULL;
-    tr_status status = tr_model_open(&model, folder, rig.backend, TR_MODEL_DECODES, err);
+    tr_status status = tr_model_open(&model, folder, NULL, rig.backend, TR_MODEL_DECODES, err);
     cr_assert_eq(model == NULL, status != TR_OK);
     tr_model_destroy(&model);
     tr_safetensors_close(&file);
