@@ -17,9 +17,9 @@ static const tr_field_t fields[] = {
     FIELD(r, TR_FIELD_WHOLE, "null", .nullable = true, .range = &tr_range_positive_whole,
           .help = "The rank of the adapter that is trained in place of the model's weights; null: "
                   "there is none, and all weights are trained."),
-    FIELD(lora_alpha, TR_FIELD_REAL, "32.0", .range = &tr_range_positive, .also = "alpha",
-          WITH_ADAPTER, .help = "What the adapter adds is multiplied by lora_alpha / r."),
-    FIELD(use_rslora, TR_FIELD_BOOL, "false", .also = "rslora", WITH_ADAPTER,
+    FIELD(lora_alpha, TR_FIELD_REAL, "32.0", .range = &tr_range_positive, WITH_ADAPTER,
+          .help = "What the adapter adds is multiplied by lora_alpha / r."),
+    FIELD(use_rslora, TR_FIELD_BOOL, "false", WITH_ADAPTER,
           .help = "Whether it is lora_alpha / sqrt(r) instead (Kalajdzievski 2023)."),
     FIELD(target_modules, TR_FIELD_TEXTS, "all-linear", WITH_ADAPTER,
           .help = "The modules that are adapted, each by its name in transformers, the end of it "
@@ -28,8 +28,7 @@ static const tr_field_t fields[] = {
     FIELD(modules_to_save, TR_FIELD_TEXTS, "[]", WITH_ADAPTER,
           .help = "Modules that are trained whole and saved with the adapter, such as `lm_head`; a "
                   "reward model's head always is."),
-    FIELD(init_lora_weights, TR_FIELD_CHOICE, "kaiming_uniform", .choices = inits, .also = "init",
-          WITH_ADAPTER,
+    FIELD(init_lora_weights, TR_FIELD_CHOICE, "kaiming_uniform", .choices = inits, WITH_ADAPTER,
           .help = "How the first matrix of an adapter begins; the second begins as zeros."),
 };
 const tr_fields_t tr_lora_fields = TR_FIELDS(tr_lora_t, fields);

@@ -1,5 +1,5 @@
-/// A model with an adapter as a model without: W + scale B A for W, and what is trained whole beside
-/// it in its place. Apart from model.c, for a command alone needs it.
+/// A model with an adapter as a model without: W + scale B A for W, and what is trained whole
+/// beside it in its place. Apart from model.c, for a command alone needs it.
 #include <stdlib.h>
 #include <string.h>
 

@@ -165,6 +165,9 @@ char *recipe_key_unread(const recipe_key_t *key, const tr_recipe_t *recipe)
     if (tr_field_is_read(key->record, key->table, field)) {
         return NULL;
     }
+    if (strcmp(field->is, "!null") == 0) {
+        return tr_format("read only where %s is given", field->when);
+    }
     bool others = field->is[0] == '!';
     return tr_format("read only where %s is %s%s", field->when, others ? "none of " : "",
                      field->is + others);

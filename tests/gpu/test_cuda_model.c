@@ -65,12 +65,12 @@ Test(cuda_model, logprobs_and_gradients_in_f32_are_the_cpu_s)
     }
 }
 
-/// Log-probs or values and their gradients of a golden model.
-static void check_family(const char *directory)
+/// Log-probs or values and their gradients of a golden model; adapter: its, or NULL.
+static void check_family(const char *directory, const char *adapter)
 {
     small_t cpu, gpu;
-    small_open_directory(&gpu, directory, SMALL_GPU, 1, true);
-    small_open_directory(&cpu, directory, NULL, 1, true);
+    small_open_adapted(&gpu, directory, adapter, SMALL_GPU, 1, true);
+    small_open_adapted(&cpu, directory, adapter, NULL, 1, true);
     const size_t lengths[] = {40, 1}, prompts[] = {7, 1};
     tr_sequences_t here = small_sequences(&cpu, lengths, prompts, 2, 3),
                    there = small_sequences(&gpu, lengths, prompts, 2, 3);
@@ -88,9 +88,21 @@ Test(cuda_model, every_family_in_f32_has_the_cpu_s_bits)
     glob_t models;
     models_find(&models);
     for (size_t i = 0; i < models.gl_pathc; i++) {
-        check_family(models.gl_pathv[i]);
+        check_family(models.gl_pathv[i], NULL);
     }
     globfree(&models);
+}
+
+Test(cuda_model, adapters_in_f32_have_the_cpu_s_bits)
+{
+    static const char *const names[] = {"tied", "phi3", "gpt2", "qwen3_5", "mixtral"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *directory = tr_format(TEST_SOURCE_DIR "/tests/golden/models/%s", names[i]);
+        char *adapter = tr_format(TEST_SOURCE_DIR "/tests/golden/lora/%s", names[i]);
+        check_family(directory, adapter);
+        free(directory);
+        free(adapter);
+    }
 }
 
 Test(cuda_model, values_and_their_gradients_in_f32_are_the_cpu_s)

@@ -138,7 +138,7 @@ run ppo judged steps=2 "roles.reward=$judge" "roles.critic.adapter=$SCRATCH/rewa
 refused "the model has no module 'q_prj'" "lora.target_modules=[q_prj]"
 refused "lora.r" "adapter=$adapter"
 refused "from_scratch" from_scratch=true
-refused "read only where r is" lora.r=null
+refused "lora.lora_alpha: read only where r is given" lora.r=null
 "$TROUPE" generate --model "$adapter" --prompt Once >"$SCRATCH/out" 2>&1 && fail "an adapter alone generates"
 grep -q "name the model that it is of" "$SCRATCH/out" || fail "$(cat "$SCRATCH/out")"
 

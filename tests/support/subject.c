@@ -1,3 +1,4 @@
+// Golden numbers are copied into the rig's memory, which lives as long as the subject.
 #include "tests/support/subject.h"
 
 #include <criterion/criterion.h>

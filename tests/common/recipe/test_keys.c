@@ -182,8 +182,10 @@ static void add_companions(overrides_t *overrides, const recipe_key_t *key)
     if (key->field->when != NULL) {
         char *when = deciding_key(key);
         const char *is = key->field->is;
-        // a default is among those that "any other" means
-        if (is[0] != '!') {
+        // a default is among those that "any other" means, but null is no number
+        if (strcmp(is, "!null") == 0) {
+            add(overrides, tr_format("%s=2", when));
+        } else if (is[0] != '!') {
             add(overrides, tr_format("%s=%.*s", when, (int)strcspn(is, "|"), is));
         }
         free(when);
@@ -251,6 +253,10 @@ static void expect_dependence(const recipe_key_t *key)
     cr_assert_not_null(deciding, "%s depends on no field", key->name);
     if (deciding->names == TR_NAMES_DEVICE) {
         cr_expect_str_eq(key->field->is, "cuda");
+        return;
+    }
+    if (deciding->kind == TR_FIELD_WHOLE) {
+        cr_expect_str_eq(key->field->is, "!null");
         return;
     }
     for (const char *at = key->field->is + (key->field->is[0] == '!'); *at != '\0';) {
@@ -402,6 +408,9 @@ static char *unread_choice(const recipe_key_t *key)
     if (deciding->names == TR_NAMES_DEVICE) {
         return tr_strdup("cpu");
     }
+    if (deciding->kind == TR_FIELD_WHOLE) {
+        return tr_strdup("null");
+    }
     for (size_t i = 0; (choice = tr_field_choice(deciding, i)) != NULL; i++) {
         void *record = tr_calloc(1, key->table->size);
         tr_fields_init(record, key->table);
@@ -430,8 +439,12 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
         char *when = deciding_key(key), *choice = unread_choice(key);
         const char *is = key->field->is;
         char *expected =
-            tr_format("command line: %s: read only where %s is %s%s: leave it out", key->name,
-                      key->field->when, is[0] == '!' ? "none of " : "", is + (is[0] == '!'));
+            strcmp(is, "!null") == 0
+                ? tr_format("command line: %s: read only where %s is given: leave it out",
+                            key->name, key->field->when)
+                : tr_format("command line: %s: read only where %s is %s%s: leave it out", key->name,
+                            key->field->when, is[0] == '!' ? "none of " : "",
+                            is + (is[0] == '!'));
         overrides_t overrides = {0};
         cr_assert_not_null(choice, "%s", key->name);
         add(&overrides, tr_format("%s=%s", when, choice));

@@ -107,6 +107,10 @@ class Run:
     def weights(self, *parts):
         return read_tensors(self.path(*parts, "model.safetensors"))
 
+    def adapter(self, *parts):
+        """The adapter's tensors, by their names without PEFT's prefix."""
+        return {name.removeprefix("base_model.model."): values for name, values in read_tensors(self.path(*parts, "adapter_model.safetensors")).items()}
+
     @property
     def hashes(self):
         found = {}

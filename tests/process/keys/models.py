@@ -93,6 +93,24 @@ def policy_in_bf16():
     return once(("policy", "bf16"), make)
 
 
+def zero_head_adapter():
+    """An adapter of a table model whose scalar head says 0, and which adds nothing else."""
+
+    def make():
+        path = os.path.join(SCRATCH, "adapter-zero")
+        os.mkdir(path)
+        config = {"peft_type": "LORA", "task_type": "SEQ_CLS", "r": 1, "lora_alpha": 1, "target_modules": ["o_proj"], "modules_to_save": ["score"]}
+        with open(os.path.join(path, "adapter_config.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        module = "base_model.model.model.layers.0.self_attn.o_proj."
+        write_tensors(os.path.join(path, "adapter_model.safetensors"),
+                      {module + "lora_A.weight": ([1, HEADS * SIZE], [0.0] * HEADS * SIZE), module + "lora_B.weight": ([WIDTH, 1], [0.0] * WIDTH),
+                       "base_model.model.score.weight": ([1, WIDTH], head("zero"))})
+        return path
+
+    return once(("adapter", "zero"), make)
+
+
 EXPERTS, CHOSEN = 4, 2
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 from data import BATCH, PROMPTS, write_rows
 from harness import DEADLINE, SCRATCH, TROUPE, Job, Skip, attended, check, close, mean, once, run, same, write_recipe
-from models import EOS, ids, table_model, value
+from models import EOS, ids, table_model, value, zero_head_adapter
 from oracle import sigmoid
 from table import row
 
@@ -220,6 +220,12 @@ more_workers("model")
 def _(t):
     judged(t.base, RAW["model"])
     judged(run({**t.recipe(), "roles.reward": [{"model": table_model("zero")}]}), lambda _: 0.0)
+    t.used = True
+
+
+@row("roles.reward[model].adapter", "sample", "(a scalar head of zeros)", entry("model"))
+def _(t):
+    judged(t.at(zero_head_adapter()), lambda _: 0.0)
     t.used = True
 
 

@@ -8,7 +8,7 @@ import oracle
 from data import BATCH, COMPLETIONS, LABELLED, PAIRS, STEPS, completion_ids, token_count, write_rows
 from harness import check, close, mean, peak, read_tensors, same
 from machine import plan
-from models import (CHOSEN, EOS, EXPERTS, HEADS, KEYS, SIZE, STORIES, VOCABULARY, WIDTH, hidden, ids, log_probs, mixture, router, table_model,
+from models import (CHOSEN, EOS, EXPERTS, HEADS, INNER, KEYS, SIZE, STORIES, VOCABULARY, WIDTH, hidden, ids, log_probs, mixture, router, table_model,
                     value)
 from oracle import Pair, adamw, sigmoid
 from table import row
@@ -79,6 +79,76 @@ def _(t):
     close(t.other.first["grad_norm"], norm, what="the norm before clipping")
     vector_scaled(moments(t.other, "exp_avg"), moments(t.base, "exp_avg"), 0.25 / (norm + 1e-6), "exp_avg")
     same(t.at(0).hashes, t.base.hashes, "what is learnt with clip 0, which is none")
+
+
+# ---- adapters: the modules of the table's one layer are [outputs, inputs]
+
+MODULES = {"self_attn.q_proj": (HEADS * SIZE, WIDTH), "self_attn.k_proj": (KEYS * SIZE, WIDTH), "self_attn.v_proj": (KEYS * SIZE, WIDTH),
+           "self_attn.o_proj": (WIDTH, HEADS * SIZE), "mlp.gate_proj": (INNER, WIDTH), "mlp.up_proj": (INNER, WIDTH), "mlp.down_proj": (WIDTH, INNER)}
+ADAPTED = {"lora.r": 4}
+
+
+def adapts(it, r, modules):
+    """The adapter that is saved, and whose moments there are, is of these modules alone."""
+    found = it.adapter("final")
+    shapes = {f"model.layers.0.{name}.lora_{part}.weight": r * MODULES[name][part == "A"] for name in modules for part in "AB"}
+    same({name: len(values) for name, values in found.items()}, shapes, "the adapter")
+    same(len(it.optimizer()["exp_avg"]), sum(shapes.values()), "the length of exp_avg")
+    check(not it.exists("final", "model.safetensors"), "the model is saved with the adapter")
+    return found
+
+
+@row("lora.r", "sft", 4)
+def _(t):
+    found = adapts(t.other, 4, MODULES)
+    close(t.other.first["loss"], t.base.first["loss"], 1e-7, what="the loss with a fresh adapter, which adds nothing")
+    # B is 0 before the first update, and moves where something reads what it writes: in the table attention and MLP add nothing.
+    check(any(found["model.layers.0.self_attn.o_proj.lora_B.weight"]), "B is 0 after an update")
+    adapts(t.at(1), 1, MODULES)
+
+
+def scaled(factor):
+    """A test of what the adapter is multiplied by: before the first update the gradient of B is in proportion to it, and that of A is 0."""
+
+    def test(t):
+        base, other = (it.optimizer()["exp_avg"] for it in (t.base, t.other))
+        check(any(base), "nothing is learnt")
+        for a, b in zip(other, base):
+            close(a, factor * b, 1e-4, 1e-9, "exp_avg")
+
+    return test
+
+
+row("lora.lora_alpha", "sft", 8.0, ADAPTED)(scaled(8 / 32))
+row("lora.use_rslora", "sft", True, ADAPTED)(scaled(4 / math.sqrt(4)))
+
+
+@row("lora.target_modules", "sft", ["o_proj", "mlp.up_proj"], ADAPTED)
+def _(t):
+    adapts(t.other, 4, ["self_attn.o_proj", "mlp.up_proj"])
+    adapts(t.at(r".*\.(down|gate)_proj"), 4, ["mlp.gate_proj", "mlp.down_proj"])
+
+
+@row("lora.modules_to_save", "sft", ["lm_head"], ADAPTED)
+def _(t):
+    found, before = t.other.adapter("final"), read_tensors(os.path.join(table_model("policy"), "model.safetensors"))
+    same(found.keys() - t.base.adapter("final").keys(), {HEAD}, "what is saved besides")
+    state, count = t.other.optimizer(), len(before[HEAD])
+    for i in range(0, count, SAMPLED):
+        expected = adamw(before[HEAD][i], state["exp_avg"][i - count], state["exp_avg_sq"][i - count], 1)
+        close(found[HEAD][i], expected, 1e-6, 3e-7, f"{HEAD}[{i}]")
+    check(any(a != b for a, b in zip(found[HEAD], before[HEAD])), "the head is not trained")
+
+
+@row("lora.init_lora_weights", "sft", "gaussian", ADAPTED)
+def _(t):
+    # The gradient of A is 0 at the first update, as B is, so that A is still what it began with.
+    uniform, normal = (it.adapter("final")["model.layers.0.self_attn.q_proj.lora_A.weight"] for it in (t.base, t.other))
+    bound = 1 / math.sqrt(WIDTH)
+    check(0.9 * bound < max(map(abs, uniform)) <= bound, "A is not uniform within 1/sqrt(inputs)")
+    for values, deviation in ((uniform, bound / math.sqrt(3)), (normal, 1 / 4)):
+        close(math.sqrt(mean(x * x for x in values)), deviation, 0.15, what="the deviation of A")
+    check(max(map(abs, normal)) > 2 / 4, "A is not normal")
 
 
 def rates(run):

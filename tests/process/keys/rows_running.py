@@ -10,7 +10,7 @@ import oracle
 from data import BATCH, COMPLETIONS, PAIRS, PROMPTS, TEXTS, completion_ids, recipe, write_rows, write_text
 from harness import SCRATCH, attended, check, close, mean, measured, once, run, same, troupe, write_recipe
 from machine import PROGRAMS, check_lines, gpu, mpi, plan
-from models import EOS, STORIES, ids, policy_in_bf16, table_model
+from models import EOS, STORIES, ids, policy_in_bf16, table_model, zero_head_adapter
 from rows_generating import first_update, responses
 from rows_learning import updated
 from table import row
@@ -75,6 +75,17 @@ def _(t):
     other = t.at(table_model("reference"))
     for name, expected in oracle.dpo()[0].items():
         close(other.first[name], expected, 1e-5, 1e-6, name)
+    t.used = True
+
+
+@row("adapter", "sft", "(what a run with lora.r saved)")
+def _(t):
+    # Four rows are every batch, so that the second step's loss is that of the first of a run that begins with what the first step gave.
+    few = {**t.recipe(), "data.train": write_rows("completions-few", COMPLETIONS[:BATCH])}
+    once, twice = (run({**few, "lora.r": 4, "steps": steps}) for steps in (1, 2))
+    on = run({**few, "adapter": once.path("final")})
+    same(on.first["loss"], twice.rows[1]["loss"], "the loss of the model with its adapter")
+    check(on.first["loss"] != once.first["loss"] and on.adapter("final").keys() == once.adapter("final").keys(), "the adapter is not trained on")
     t.used = True
 
 
@@ -398,6 +409,14 @@ same_bytes("roles.rollout.max_batch", "ppo", 1)
 def _(t):
     first_update(t.base)
     first_update(run({**t.recipe(), "roles.critic.model": table_model("zero")}), critic="zero")
+    t.used = True
+
+
+@row("roles.critic.adapter", "ppo", "(a scalar head of zeros)")
+def _(t):
+    other = run({**t.recipe(), "roles.critic.adapter": zero_head_adapter()})
+    first_update(other, critic="zero")
+    check("score.weight" in other.adapter("checkpoints", other.checkpoints[-1], "critic"), "the critic's checkpoint is no adapter")
     t.used = True
 
 
