@@ -443,8 +443,7 @@ Test(keys, each_that_depends_on_a_choice_is_a_mistake_without_it)
                 ? tr_format("command line: %s: read only where %s is given: leave it out",
                             key->name, key->field->when)
                 : tr_format("command line: %s: read only where %s is %s%s: leave it out", key->name,
-                            key->field->when, is[0] == '!' ? "none of " : "",
-                            is + (is[0] == '!'));
+                            key->field->when, is[0] == '!' ? "none of " : "", is + (is[0] == '!'));
         overrides_t overrides = {0};
         cr_assert_not_null(choice, "%s", key->name);
         add(&overrides, tr_format("%s=%s", when, choice));
