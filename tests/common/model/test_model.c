@@ -150,7 +150,7 @@ Test(model, fp8_has_the_scale_of_its_block_where_a_block_is_cut)
     subject_t subject;
     tr_error_t err = {0};
     tr_safetensors_t *file = NULL;
-    subject_open(&subject, TEST_SOURCE_DIR "/tests/golden/fp8/deepseek_v3");
+    subject_open(&subject, TEST_SOURCE_DIR "/tests/golden/fp8/deepseek_v3", NULL);
     cr_assert_eq(tr_safetensors_open(&file, TEST_SOURCE_DIR "/tests/golden/fp8/deepseek_v3", &err),
                  TR_OK, "%s", err.text);
     const tr_safetensors_info_t *info = tr_safetensors_find(file, name);
