@@ -1,6 +1,6 @@
 // The object of a template, and what it writes of a conversation. chat_source.c finds templates,
 // chat_messages.c prepares messages, chat_marks.c finds what assistants generate, chat_encode.c
-// makes ids.
+// makes ids, chat_missing.c looks for tokens that the tokenizer lacks.
 #include "common/text/chat.h"
 
 #include <stdlib.h>
@@ -173,51 +173,7 @@ static void measure_answer(tr_chat_t *chat)
     free(prompt);
 }
 
-// Tokens that the tokenizer lacks
-
-/// What looks like a special token and is none of the tokenizer's, each once, with a space behind.
-typedef struct missing {
-    const tr_tokenizer_t *tokenizer;
-    tr_bytes_t tokens;
-} missing_t;
-
-static void add_missing(missing_t *missing, const char *token)
-{
-    char *item = tr_format("%s ", token);
-    if (strpbrk(token, " \n\t") == NULL && tr_tokenizer_id(missing->tokenizer, token) < 0 &&
-        (missing->tokens.data == NULL || strstr(missing->tokens.data, item) == NULL)) {
-        tr_bytes_append(&missing->tokens, item, strlen(item));
-    }
-    free(item);
-}
-
-static void visit(void *context, const char *text, size_t length)
-{
-    for (const char *at = text; (at = memmem(at, (size_t)(text + length - at), "<|", 2)) != NULL;) {
-        const char *end = memmem(at, (size_t)(text + length - at), "|>", 2);
-        if (end == NULL) {
-            return;
-        }
-        char *token = tr_format("%.*s", (int)(end + 2 - at), at);
-        add_missing(context, token);
-        free(token);
-        at = end + 2;
-    }
-}
-
-static void warn_of_missing(const tr_chat_t *chat)
-{
-    missing_t missing = {.tokenizer = chat->tokenizer};
-    tr_jinja_literals(chat->template, visit, &missing);
-    if (missing.tokens.length > 0) {
-        tr_log(
-            TR_LOG_WARN, "chat",
-            "tokens=\"%.*s\" \"the chat template writes these and the tokenizer lacks them: they "
-            "become several tokens each\"",
-            (int)missing.tokens.length - 1, missing.tokens.data);
-    }
-    tr_bytes_release(&missing.tokens);
-}
+// Tokens
 
 /// A token that the template asks for by name. One of Troupe's templates cannot be written without
 /// it; elsewhere nothing is written in its place, as in transformers, and that is said.
@@ -268,7 +224,7 @@ static tr_status load(tr_chat_t *chat, const tr_chat_source_t *source, size_t le
     TR_TRY(set_variables(chat, source, err));
     TR_TRY(expect_token(chat, source, "bos_token", err));
     TR_TRY(expect_token(chat, source, "eos_token", err));
-    warn_of_missing(chat);
+    tr_chat_warn_of_missing(chat);
     chat->parts = writes_parts(chat);
     measure_answer(chat);
     return TR_OK;

@@ -47,4 +47,7 @@ tr_status tr_chat_render_marked(tr_jinja_text_t *text, const tr_chat_t *chat,
 tr_status tr_chat_mark(tr_jinja_text_t *text, const tr_chat_t *chat, const tr_chat_input_t *input,
                        const json_t *messages, tr_error_t *err);
 
+/// Warns of what looks like a special token in the template and is none of the tokenizer's.
+void tr_chat_warn_of_missing(const tr_chat_t *chat);
+
 #endif

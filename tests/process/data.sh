@@ -227,6 +227,18 @@ for command in "data $SCRATCH/look.jsonl --model $MODEL data.chat_template=chatm
     grep -qF 'tokens="<|im_start|> <|im_end|>" "the chat template writes these and the tokenizer lacks them' "$SCRATCH/err" ||
         fail "troupe ${command%% *} does not say that the tokenizer lacks ChatML's tokens"
 done
+# warned TOKENS MODEL TEMPLATE-TEXT: these tokens are said to be missing, and no other.
+warned()
+{
+    printf '%s' "$3{%- for m in messages %}{{ m.role }} {{ m.content }} {%- endfor %}{% if tools %}<tools>{{ tools }}</tools>{% endif %}" >"$SCRATCH/template.jinja"
+    "$TROUPE" render --model "$2" --template "$SCRATCH/template.jinja" "$SCRATCH/look.jsonl" >/dev/null 2>"$SCRATCH/err"
+    found=$(sed -n 's/.*tokens="\([^"]*\)".*/\1/p' "$SCRATCH/err")
+    [ "$found" = "$1" ] || fail "of '$3' the tokens '$found' are said to be missing, not '$1'"
+}
+cp -r "$MODEL" "$SCRATCH/llama" && sed -i 's/<|endoftext|>/<s>/g' "$SCRATCH"/llama/*.json
+warned "<｜User｜> <start_of_turn> <think> </think>" "$SCRATCH/llama" '<s>[INST]<｜User｜><start_of_turn><think></think> <1> <a b> [inst]'
+warned "" "$SCRATCH/llama" '<s>[INST] [/INST]' # plain text to Llama 2
+warned "<s> [INST] [/INST]" "$MODEL" '<s>[INST]<|endoftext|>[/INST]'
 # Lengths by `troupe tokenize`: a begin token, the text, an end token.
 head -n 20 examples/data/pairs.jsonl | python3 -c 'import json, sys; [print(json.dumps(json.loads(line)["prompt"])) for line in sys.stdin]' >"$SCRATCH/texts"
 python3 -c 'import json, sys; [print(json.dumps({"text": json.loads(line)})) for line in open(sys.argv[1])]' "$SCRATCH/texts" >"$SCRATCH/texts.jsonl"
