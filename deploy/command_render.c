@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/data/columns.h"
 #include "common/data/kinds.h"
 #include "deploy/command.h"
 
@@ -40,6 +41,8 @@ static tr_status render_column(json_t **text, rendering_t *r, const json_t *colu
     const json_t *value = json_object_get(columns, column);
     const json_t *prompt = json_object_get(columns, "prompt");
     bool is_prompt = value == prompt, follows = !is_prompt && strcmp(column, "messages") != 0;
+    TR_TRY(tr_column_check(columns, column, err));
+    TR_TRY(follows ? tr_column_check(columns, "prompt", err) : TR_OK);
     if (!json_is_string(value) && !tr_chat_is_conversation(value)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages", column);
     }

@@ -76,6 +76,19 @@ tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
     return err->status;
 }
 
+tr_status tr_error_join(tr_error_t *err, tr_error_t *one)
+{
+    if (err->status == TR_OK) {
+        *err = *one;
+    } else if (one->status != TR_OK && strstr(err->text, one->text) == NULL) {
+        size_t used = strlen(err->text);
+        int more = snprintf(err->text + used, sizeof err->text - used, "; %s", one->text);
+        err->text[used] = more < 0 ? '\0' : err->text[used]; // what does not fit is cut
+    }
+    *one = (tr_error_t){0};
+    return err->status;
+}
+
 void tr_assert_failed(const char *condition, const char *file, int line, const char *format, ...)
 {
     va_list arguments;

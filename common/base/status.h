@@ -55,6 +55,10 @@ tr_status tr_fail(tr_error_t *err, tr_status status, const char *format, ...)
 tr_status tr_error_prefix(tr_error_t *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/// Adds the failure of `one`, if it is one, to err: "first; second", unless err says it already.
+/// For checks that go on after a mistake. Returns err's status, the first; one is then as new.
+tr_status tr_error_join(tr_error_t *err, tr_error_t *one);
+
 #define TR_TRY(expression)                    \
     do {                                      \
         tr_status try_status_ = (expression); \

@@ -10,7 +10,9 @@
 #include "common/text/json.h"
 #include "common/text/utf8.h"
 
-#define SHOWN "\001shown" // in a row: tr_columns_t.shown
+// In a row: tr_columns_t.shown, and what is wrong with columns, beside TR_JSON_FLAWS
+#define SHOWN "\001shown"
+#define MISTAKES "\001mistakes"
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 // Names that the recipe gives
@@ -196,32 +198,46 @@ void tr_columns_release(tr_columns_t *columns)
     *columns = (tr_columns_t){0};
 }
 
-/// Nothing is made of a flawed column.
-static tr_status expect_sound(const json_t *row, const char *const *columns, size_t count,
-                              tr_error_t *err)
+void tr_column_spoil(json_t *row, const char *column, const tr_error_t *bad)
 {
-    for (size_t i = 0; i < count && columns[i] != NULL; i++) {
-        const char *flaw = tr_json_flaw(row, columns[i]);
-        if (flaw != NULL) {
-            return tr_fail(err, TR_ERR_FORMAT, "%s: found %s", tr_column_shown(row, columns[i]),
-                           flaw);
-        }
+    json_t *mistakes = json_object_get(row, MISTAKES);
+    if (mistakes == NULL) {
+        mistakes = json_object();
+        json_object_set_new(row, MISTAKES, mistakes);
     }
-    return TR_OK;
+    json_object_set_new(mistakes, column, json_string(bad->text));
+    json_object_set_new(row, column, json_null());
 }
 
-/// Columns that tell the form; of those that were hidden none is expected.
-static tr_status expect_columns(const json_t *row, const tr_columns_t *columns, tr_error_t *err)
+tr_status tr_column_check(const json_t *row, const char *column, tr_error_t *err)
 {
-    const char *const *has = columns->form->has;
-    for (size_t i = 0; i < LENGTH(columns->form->has) && has[i] != NULL; i++) {
-        const json_t *named = json_object_get(columns->given.names, has[i]);
-        if (json_object_get(row, has[i]) == NULL && !(named != NULL && json_is_null(named))) {
-            return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing",
-                           tr_column_shown(row, has[i]));
+    const char *mistake = tr_json_string(json_object_get(row, MISTAKES), column, NULL);
+    const char *flaw = tr_json_flaw(row, column);
+    return mistake != NULL ? tr_fail(err, TR_ERR_FORMAT, "%s", mistake)
+           : flaw != NULL
+               ? tr_fail(err, TR_ERR_FORMAT, "%s: found %s", tr_column_shown(row, column), flaw)
+               : TR_OK;
+}
+
+/// Columns that tell the form; of those that were hidden none is expected. Without one nothing of
+/// the form is there.
+static bool expect_columns(json_t *row, const tr_columns_t *columns)
+{
+    const tr_form_t *form = columns->form;
+    tr_error_t bad = {0}, one = {0};
+    for (size_t i = 0; i < LENGTH(form->has) && form->has[i] != NULL; i++) {
+        const json_t *named = json_object_get(columns->given.names, form->has[i]);
+        if (json_object_get(row, form->has[i]) == NULL && !(named != NULL && json_is_null(named))) {
+            tr_fail(&one, TR_ERR_FORMAT, "%s: the column is missing",
+                    tr_column_shown(row, form->has[i]));
+            tr_error_join(&bad, &one);
         }
     }
-    return TR_OK;
+    for (size_t i = 0; bad.status != TR_OK && i < LENGTH(form->shown) && form->shown[i][0] != NULL;
+         i++) {
+        tr_column_spoil(row, form->shown[i][0], &bad);
+    }
+    return bad.status == TR_OK;
 }
 
 /// LLaMA-Factory and ms-swift take a function with and without its frame; templates know the frame.
@@ -247,9 +263,21 @@ static void frame_tools(json_t *row)
     json_decref(tools);
 }
 
-tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err)
+/// LLaMA-Factory passes over conversations in another order than its own.
+static void check_order(json_t *row, const tr_columns_given_t *given)
 {
-    const tr_form_t *form = columns->form;
+    static const char TURNS[] = "conversations";
+    tr_error_t bad = {0};
+    if (given->form != NULL && given->tags != NULL && json_object_get(row, TURNS) != NULL &&
+        tr_column_check(row, TURNS, &bad) == TR_OK &&
+        tr_turns_check_order(json_object_get(row, TURNS), tr_column_shown(row, TURNS), given->pairs,
+                             &bad) != TR_OK) {
+        tr_column_spoil(row, TURNS, &bad);
+    }
+}
+
+void tr_columns_apply(json_t *row, const tr_columns_t *columns)
+{
     const tr_columns_given_t *given = &columns->given;
     if (given->names != NULL) {
         rename_all(row, given->names);
@@ -257,19 +285,12 @@ tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t 
     if (columns->shown != NULL) {
         json_object_set(row, SHOWN, columns->shown);
     }
-    TR_TRY(tr_turns_in_row(row, given->tags, err));
-    if (form == NULL) {
-        return TR_OK;
+    tr_turns_in_row(row, given->tags);
+    check_order(row, given);
+    if (columns->form != NULL && expect_columns(row, columns)) {
+        frame_tools(row);
+        columns->form->read(row);
     }
-    TR_TRY(expect_sound(row, form->has, LENGTH(form->has), err));
-    TR_TRY(expect_sound(row, form->reads, LENGTH(form->reads), err));
-    TR_TRY(expect_columns(row, columns, err));
-    if (given->form != NULL && given->tags != NULL) {
-        TR_TRY(tr_turns_check_order(json_object_get(row, form->has[0]),
-                                    tr_column_shown(row, form->has[0]), given->pairs, err));
-    }
-    frame_tools(row);
-    return form->read(row, err);
 }
 
 const char *tr_columns_form(const tr_columns_t *columns)
@@ -286,5 +307,6 @@ const char *tr_column_shown(const json_t *row, const char *column)
 void tr_columns_strip(json_t *row)
 {
     json_object_del(row, SHOWN);
+    json_object_del(row, MISTAKES);
     json_object_del(row, TR_JSON_FLAWS);
 }

@@ -38,8 +38,16 @@ tr_status tr_columns_find(tr_columns_t *columns, const json_t *first,
                           tr_error_t *err);
 void tr_columns_release(tr_columns_t *columns);
 
-/// Makes our columns in a row of the file. TR_ERR_FORMAT for a bad row, "column: what is wrong".
-tr_status tr_columns_apply(json_t *row, const tr_columns_t *columns, tr_error_t *err);
+/// Makes our columns in a row of the file. What is wrong with a column spoils ours that are made of
+/// it, and no other.
+void tr_columns_apply(json_t *row, const tr_columns_t *columns);
+
+/// Whether a column's value is what the file says, and could be made. TR_ERR_FORMAT, "column: what
+/// is wrong".
+tr_status tr_column_check(const json_t *row, const char *column, tr_error_t *err);
+
+/// Makes a column one that tr_column_check refuses, by the sentence of `bad`.
+void tr_column_spoil(json_t *row, const char *column, const tr_error_t *bad);
 
 /// What the form is called: "alpaca". "TRL": none was needed.
 const char *tr_columns_form(const tr_columns_t *columns);

@@ -270,14 +270,11 @@ tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t 
     const tr_data_file_t *file = part->file;
     *columns = NULL;
     tr_status status = file->reader->read(columns, file, row, err);
-    if (status == TR_OK && tr_columns_apply(*columns, &part->columns, err) != TR_OK) {
-        json_decref(*columns);
-        *columns = NULL;
-        status = err->status;
+    if (status != TR_OK) {
+        return tr_error_prefix(err, "%s:%zu", file->path, file->reader->line(file, row));
     }
-    return status == TR_OK
-               ? TR_OK
-               : tr_error_prefix(err, "%s:%zu", file->path, file->reader->line(file, row));
+    tr_columns_apply(*columns, &part->columns);
+    return TR_OK;
 }
 
 char *tr_dataset_place(const tr_dataset_t *dataset, size_t row)

@@ -42,8 +42,8 @@ bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 char *tr_dataset_columns(const tr_dataset_t *dataset);
 
 /// Reads a row, for several threads at once. row < size. *columns: an object, the caller's, with
-/// our columns; texts in it are valid UTF-8 without NUL. TR_ERR_FORMAT for a bad row, and TR_ERR_IO
-/// where a file is not what it was, as "file:line: ...".
+/// our columns, of which some may be spoilt (columns.h); texts in it are valid UTF-8 without NUL.
+/// TR_ERR_FORMAT for a bad row, and TR_ERR_IO where a file is not what it was, as "file:line: ...".
 tr_status tr_dataset_read(json_t **columns, const tr_dataset_t *dataset, size_t row,
                           tr_error_t *err);
 

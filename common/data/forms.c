@@ -21,15 +21,26 @@ static bool is_nothing(const json_t *value)
            (json_is_string(value) && json_string_length(value) == 0);
 }
 
-/// A column that may hold a text: NULL where it holds none.
-static tr_status read_text(const json_t **text, const json_t *row, const char *column,
-                           tr_error_t *err)
+/// A column that may hold a text: NULL where it holds none. A mistake is added to bad.
+static const json_t *read_text(const json_t *row, const char *column, tr_error_t *bad)
 {
+    tr_error_t one = {0};
     const json_t *value = json_object_get(row, column);
-    *text = is_nothing(value) ? NULL : value;
-    return *text == NULL || json_is_string(*text)
-               ? TR_OK
-               : tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", column);
+    const json_t *text = is_nothing(value) ? NULL : value;
+    if (tr_column_check(row, column, &one) == TR_OK && text != NULL && !json_is_string(text)) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected a text", tr_column_shown(row, column));
+    }
+    tr_error_join(bad, &one);
+    return text;
+}
+
+/// Gives a row our column: value, taken, or what is wrong with it.
+static void put(json_t *row, const char *ours, json_t *value, const tr_error_t *bad)
+{
+    json_object_set_new(row, ours, value);
+    if (bad->status != TR_OK) {
+        tr_column_spoil(row, ours, bad);
+    }
 }
 
 static void append(json_t *messages, const char *role, const json_t *content)
@@ -53,58 +64,61 @@ static json_t *as_answer(const json_t *value)
 static void put_answer(json_t *row, const char *ours, const char *theirs)
 {
     const json_t *value = json_object_get(row, theirs);
+    tr_error_t bad = {0};
     if (value != NULL) {
-        json_object_set_new(row, ours, as_answer(value));
+        tr_column_check(row, theirs, &bad);
+        put(row, ours, as_answer(value), &bad);
     }
 }
 
 // Questions with answers: alpaca, query and response
 
 /// The turns before the question: pairs of texts.
-static tr_status append_history(json_t *messages, const json_t *row, tr_error_t *err)
+static void append_history(json_t *messages, const json_t *row, tr_error_t *bad)
 {
     const json_t *history = json_object_get(row, "history"), *turn;
+    const char *shown = tr_column_shown(row, "history");
+    tr_error_t one = {0};
     size_t i;
-    if (is_nothing(history)) {
-        return TR_OK;
+    tr_column_check(row, "history", &one);
+    if (!is_nothing(history) && !json_is_array(history)) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected a list of pairs of texts", shown);
     }
-    if (!json_is_array(history)) {
-        return tr_fail(err, TR_ERR_FORMAT, "history: expected a list of pairs of texts");
-    }
+    tr_error_join(bad, &one);
     json_array_foreach(history, i, turn)
     {
         const json_t *question = json_array_get(turn, 0), *answer = json_array_get(turn, 1);
         if (json_array_size(turn) != 2 || !json_is_string(question) || !json_is_string(answer)) {
-            return tr_fail(err, TR_ERR_FORMAT, "history[%zu]: expected a list of two texts", i);
+            tr_fail(&one, TR_ERR_FORMAT, "%s[%zu]: expected a list of two texts", shown, i);
+            tr_error_join(bad, &one);
+        } else {
+            append(messages, "user", question);
+            append(messages, "assistant", answer);
         }
-        append(messages, "user", question);
-        append(messages, "assistant", answer);
     }
-    return TR_OK;
 }
 
-/// The prompt of a system text, the turns before, and the texts of the question: [2], each a line
-/// of it, or NULL.
-static tr_status put_prompt(json_t *row, const json_t *const question[2], tr_error_t *err)
+/// The prompt of a system text, the turns before, and the texts of the question: one column or two,
+/// each a line of it.
+static void put_prompt(json_t *row, const char *first, const char *second)
 {
-    const json_t *system;
+    tr_error_t bad = {0};
     json_t *messages = json_array();
-    tr_status status;
-    TR_TRY_GOTO(read_text(&system, row, "system", err), done);
+    const json_t *a = read_text(row, first, &bad);
+    const json_t *b = second != NULL ? read_text(row, second, &bad) : NULL;
+    const json_t *system = read_text(row, "system", &bad);
     if (system != NULL) {
         append(messages, "system", system);
     }
-    TR_TRY_GOTO(append_history(messages, row, err), done);
-    bool both = question[0] != NULL && question[1] != NULL;
-    json_t *text =
-        json_sprintf("%s%s%s", question[0] ? json_string_value(question[0]) : "", both ? "\n" : "",
-                     question[1] ? json_string_value(question[1]) : "");
+    append_history(messages, row, &bad);
+    json_t *text = bad.status == TR_OK
+                       ? json_sprintf("%s%s%s", a != NULL ? json_string_value(a) : "",
+                                      a != NULL && b != NULL ? "\n" : "",
+                                      b != NULL ? json_string_value(b) : "")
+                       : json_null();
     append(messages, "user", text);
     json_decref(text);
-    json_object_set(row, "prompt", messages);
-done:
-    json_decref(messages);
-    return status;
+    put(row, "prompt", messages, &bad);
 }
 
 /// LLaMA-Factory's tag is our label; another type is kept, and kinds.c names it.
@@ -112,49 +126,49 @@ static void put_label(json_t *row)
 {
     json_t *tag = json_object_get(row, "kto_tag");
     if (tag != NULL && !json_is_null(tag)) {
-        json_object_set(row, "label", tag);
+        tr_error_t bad = {0};
+        tr_column_check(row, "kto_tag", &bad);
+        put(row, "label", json_incref(tag), &bad);
     }
 }
 
-static tr_status read_alpaca(json_t *row, tr_error_t *err)
+static void read_alpaca(json_t *row)
 {
-    const json_t *question[2];
-    TR_TRY(read_text(&question[0], row, "instruction", err));
-    TR_TRY(read_text(&question[1], row, "input", err));
-    TR_TRY(put_prompt(row, question, err));
+    put_prompt(row, "instruction", "input");
     put_answer(row, "completion", "output");
     put_answer(row, "chosen", "chosen");
     put_answer(row, "rejected", "rejected");
     put_label(row);
-    return TR_OK;
 }
 
-static tr_status read_query(json_t *row, tr_error_t *err)
+static void read_query(json_t *row)
 {
-    const json_t *question[2] = {NULL, NULL};
-    TR_TRY(read_text(&question[0], row, "query", err));
-    TR_TRY(put_prompt(row, question, err));
+    put_prompt(row, "query", NULL);
     put_answer(row, "completion", "response");
     if (json_object_get(row, "rejected_response") != NULL) {
         put_answer(row, "chosen", "response");
         put_answer(row, "rejected", "rejected_response");
     }
-    return TR_OK;
 }
 
 /// OpenRLHF applies a chat template only where it is told to: texts stay texts. A list without an
 /// answer beside it is a whole conversation.
-static tr_status read_input(json_t *row, tr_error_t *err)
+static void read_input(json_t *row)
 {
-    (void)err;
-    json_t *input = json_object_get(row, "input"), *output = json_object_get(row, "output");
-    json_object_set(row, "prompt", input);
-    if (output != NULL) {
-        json_object_set(row, "completion", output);
-    } else if (json_is_array(input)) {
-        json_object_set(row, "messages", input);
+    static const char *const COLUMNS[2][2] = {{"prompt", "input"}, {"completion", "output"}};
+    bool whole =
+        json_is_array(json_object_get(row, "input")) && json_object_get(row, "output") == NULL;
+    for (size_t i = 0; i < 2; i++) {
+        json_t *value = json_object_get(row, COLUMNS[i][1]);
+        tr_error_t bad = {0};
+        tr_column_check(row, COLUMNS[i][1], &bad);
+        if (value != NULL) {
+            put(row, COLUMNS[i][0], json_incref(value), &bad);
+        }
+        if (i == 0 && whole) {
+            put(row, "messages", json_incref(value), &bad);
+        }
     }
-    return TR_OK;
 }
 
 // Conversations
@@ -180,20 +194,24 @@ static tr_status append_exchange(json_t *messages, const json_t *item, size_t i,
 }
 
 /// Appends the turns of a column, or the one that it is; ms-swift's exchanges too.
-static tr_status append_turns(json_t *messages, const json_t *row, const char *column,
-                              tr_error_t *err)
+static void append_turns(json_t *messages, const json_t *row, const char *column, tr_error_t *bad)
 {
     const json_t *turns = json_object_get(row, column), *first = json_array_get(turns, 0), *item;
+    const char *shown = tr_column_shown(row, column);
+    bool exchanges = strcmp(column, "conversation") == 0 && json_is_object(first) &&
+                     json_object_get(first, "from") == NULL &&
+                     json_object_get(first, "role") == NULL;
+    tr_error_t one = {0};
     size_t i;
-    if (strcmp(column, "conversation") != 0 || !json_is_object(first) ||
-        json_object_get(first, "from") != NULL || json_object_get(first, "role") != NULL) {
-        return tr_turns_append(messages, turns, tr_column_shown(row, column), NULL, err);
+    if (tr_column_check(row, column, &one) == TR_OK && !exchanges) {
+        tr_turns_append(messages, turns, shown, NULL, &one);
     }
-    json_array_foreach(turns, i, item)
+    tr_error_join(bad, &one);
+    json_array_foreach(exchanges ? turns : NULL, i, item)
     {
-        TR_TRY(append_exchange(messages, item, i, err));
+        append_exchange(messages, item, i, &one);
+        tr_error_join(bad, &one);
     }
-    return TR_OK;
 }
 
 static bool says(const json_t *message, const char *role)
@@ -213,107 +231,113 @@ static json_t *part(const json_t *messages, size_t first, size_t end)
 }
 
 /// The prompt is what stands before the last answer, and all where there is none.
-static tr_status put_split(json_t *row, const json_t *messages, const char *answer, tr_error_t *err)
+static void put_split(json_t *row, const json_t *messages, const char *answer,
+                      const tr_error_t *bad)
 {
-    if (!json_is_array(messages)) {
-        return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
-    }
     size_t count = json_array_size(messages);
     bool ends = count > 0 && says(json_array_get(messages, count - 1), "assistant");
     size_t first = ends ? count - 1 : count;
-    json_object_set_new(row, "prompt", part(messages, 0, first));
-    if (ends && answer != NULL) {
-        json_object_set_new(row, answer, part(messages, first, count));
+    json_t *prompt = part(messages, 0, first), *rest = part(messages, first, count);
+    put(row, "prompt", prompt, bad);
+    if ((ends || bad->status != TR_OK) && answer != NULL) {
+        put(row, answer, json_incref(rest), bad);
     }
-    return TR_OK;
+    json_decref(rest);
 }
 
 /// A side of a pair behind a conversation: a message, or a text.
-static tr_status put_side(json_t *row, const char *side, tr_error_t *err)
+static void put_side(json_t *row, const char *side)
 {
-    json_t *messages = json_array();
-    tr_status status = TR_OK;
     if (json_is_string(json_object_get(row, side))) {
         put_answer(row, side, side);
     } else {
-        status = append_turns(messages, row, side, err);
-        if (status == TR_OK) {
-            json_object_set(row, side, messages);
-        }
+        tr_error_t bad = {0};
+        json_t *messages = json_array();
+        append_turns(messages, row, side, &bad);
+        put(row, side, messages, &bad);
     }
-    json_decref(messages);
-    return status;
+}
+
+/// Whether a column holds a value, or one that is spoilt.
+static bool has(const json_t *row, const char *column)
+{
+    tr_error_t bad = {0};
+    return !is_nothing(json_object_get(row, column)) || tr_column_check(row, column, &bad) != TR_OK;
 }
 
 /// The conversation becomes `messages`, and what learns from answers gets its last one. Before the
 /// sides of a pair it is their prompt alone.
-static tr_status put_conversation(json_t *row, const json_t *messages, tr_error_t *err)
+static void put_conversation(json_t *row, json_t *messages, const tr_error_t *bad)
 {
-    if (!is_nothing(json_object_get(row, "chosen")) &&
-        !is_nothing(json_object_get(row, "rejected"))) {
-        json_object_set(row, "prompt", (json_t *)messages);
-        TR_TRY(put_side(row, "chosen", err));
-        return put_side(row, "rejected", err);
+    if (has(row, "chosen") && has(row, "rejected")) {
+        put(row, "prompt", json_incref(messages), bad);
+        put_side(row, "chosen");
+        put_side(row, "rejected");
+        return;
     }
-    json_object_set(row, "messages", (json_t *)messages);
+    put(row, "messages", json_incref(messages), bad);
     put_label(row);
-    return put_split(row, messages, json_object_get(row, "kto_tag") != NULL ? "completion" : NULL,
-                     err);
+    put_split(row, messages, json_object_get(row, "kto_tag") != NULL ? "completion" : NULL, bad);
 }
 
-static tr_status read_turns(json_t *row, const char *column, tr_error_t *err)
+static void read_turns(json_t *row, const char *column)
 {
-    const json_t *system;
+    tr_error_t bad = {0};
     json_t *messages = json_array();
-    tr_status status;
-    TR_TRY_GOTO(append_turns(messages, row, column, err), done);
-    TR_TRY_GOTO(read_text(&system, row, "system", err), done);
+    append_turns(messages, row, column, &bad);
+    const json_t *system = read_text(row, "system", &bad);
     if (system != NULL && !says(json_array_get(messages, 0), "system")) {
         json_array_insert_new(messages, 0,
                               json_pack("{s:s, s:O}", "role", "system", "content", system));
     }
-    status = put_conversation(row, messages, err);
-done:
+    put_conversation(row, messages, &bad);
     json_decref(messages);
-    return status;
 }
 
-static tr_status read_conversations(json_t *row, tr_error_t *err)
+static void read_conversations(json_t *row)
 {
-    return read_turns(row, "conversations", err);
+    read_turns(row, "conversations");
 }
 
-static tr_status read_conversation(json_t *row, tr_error_t *err)
+static void read_conversation(json_t *row)
 {
-    return read_turns(row, "conversation", err);
+    read_turns(row, "conversation");
 }
 
 // ms-swift's columns beside `messages`
 
-static tr_status read_rejected_response(json_t *row, tr_error_t *err)
+static void split_messages(json_t *row, const char *answer)
 {
-    TR_TRY(put_split(row, json_object_get(row, "messages"), "chosen", err));
+    json_t *messages = json_incref(json_object_get(row, "messages"));
+    tr_error_t bad = {0};
+    if (tr_column_check(row, "messages", &bad) == TR_OK && !json_is_array(messages)) {
+        tr_fail(&bad, TR_ERR_FORMAT, "messages: expected a list of messages");
+    }
+    put_split(row, messages, answer, &bad);
+    json_decref(messages);
+}
+
+static void read_rejected_response(json_t *row)
+{
+    split_messages(row, "chosen");
     put_answer(row, "rejected", "rejected_response");
-    return TR_OK;
 }
 
 /// What both begin with is the prompt (extract_prompt.h).
-static tr_status read_rejected_messages(json_t *row, tr_error_t *err)
+static void read_rejected_messages(json_t *row)
 {
-    (void)err;
-    json_object_set(row, "chosen", json_object_get(row, "messages"));
-    json_object_set(row, "rejected", json_object_get(row, "rejected_messages"));
-    return TR_OK;
+    put_answer(row, "chosen", "messages");
+    put_answer(row, "rejected", "rejected_messages");
 }
 
-static tr_status read_labelled_messages(json_t *row, tr_error_t *err)
+static void read_labelled_messages(json_t *row)
 {
-    return put_split(row, json_object_get(row, "messages"), "completion", err);
+    split_messages(row, "completion");
 }
 
-static tr_status read_prompt_messages(json_t *row, tr_error_t *err)
+static void read_prompt_messages(json_t *row)
 {
-    return put_split(row, json_object_get(row, "messages"), NULL, err);
+    split_messages(row, NULL);
 }
 
 // The table
@@ -327,35 +351,30 @@ static const tr_form_t FORMS[] = {
      .kinds = ANY,
      .has = {"instruction"},
      .lacks = {"completion", "messages"},
-     .reads = {"input", "output", "system", "history"},
      .shown = {{"prompt", "instruction"}, {"completion", "output"}, {"label", "kto_tag"}},
      .read = read_alpaca},
     {.name = "query and response",
      .kinds = ANY,
      .has = {"query"},
      .lacks = {"completion", "messages"},
-     .reads = {"response", "system", "history", "rejected_response"},
      .shown = {{"prompt", "query"}, {"completion", "response"}, {"rejected", "rejected_response"}},
      .read = read_query},
     {.name = "input and output",
      .kinds = ANY,
      .has = {"input"},
      .lacks = {"completion", "messages", "instruction"},
-     .reads = {"output"},
      .shown = {{"prompt", "input"}, {"completion", "output"}, {"messages", "input"}},
      .read = read_input},
     {.name = TR_FORM_SHAREGPT,
      .kinds = ANY,
      .has = {"conversations"},
      .lacks = {"completion", "messages"},
-     .reads = {"system"},
      .shown = {{"prompt", "conversations"}, {"messages", "conversations"}, {"label", "kto_tag"}},
      .read = read_conversations},
     {.name = "ms-swift's conversation",
      .kinds = ANY,
      .has = {"conversation"},
      .lacks = {"completion", "messages"},
-     .reads = {"system"},
      .shown = {{"prompt", "conversation"}, {"messages", "conversation"}},
      .read = read_conversation},
     {.name = "messages and rejected_response",

@@ -17,10 +17,9 @@ typedef struct tr_form {
     unsigned kinds; ///< of rows that are made (kinds.h): it is for algorithms that take one of them
     const char *has[2];      ///< columns that tell it
     const char *lacks[3];    ///< columns that are ours, or another form's, and go before
-    const char *reads[6];    ///< more columns that it is made of
     const char *shown[4][2]; ///< ours, and theirs in sentences
-    /// Adds our columns to a row that has those of `has`. TR_ERR_FORMAT, "column: what is wrong".
-    tr_status (*read)(json_t *row, tr_error_t *err);
+    /// Adds our columns to a row that has those of `has`, spoilt where they cannot be made.
+    void (*read)(json_t *row);
 } tr_form_t;
 
 #define TR_FORM_ALPACA "alpaca"

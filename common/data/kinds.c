@@ -24,7 +24,11 @@ typedef struct reading {
     const tr_rows_options_t *options;
     const json_t *columns;
     bool margins; // the first row has one
+    bool sound;   // nothing is wrong with the columns that are texts or lists, each by itself
 } reading_t;
+
+static const char *const SIDES[2] = {"chosen", "rejected"};
+static const char *const SIDES_FINISH[2] = {"finish_chosen", "finish_rejected"};
 
 /// The name in the files of a column that the table names: recipes may rename two of them.
 static const char *name_of(const tr_rows_options_t *options, const char *column)
@@ -63,25 +67,16 @@ static const char *type_of(const json_t *value)
     return "something else";
 }
 
-/// Of a column that is read: its value must be what the file says.
-static tr_status expect_sound(const json_t *columns, const char *column, tr_error_t *err)
-{
-    const char *flaw = tr_json_flaw(columns, column);
-    return flaw == NULL ? TR_OK
-                        : tr_fail(err, TR_ERR_FORMAT, "%s: found %s",
-                                  tr_column_shown(columns, column), flaw);
-}
-
 /// What makes a column unusable, in the order in which a person would find it: it is missing, it is
 /// of another type, it is empty, a part of it is.
 static tr_status require(const json_t *columns, const char *column, tr_error_t *err)
 {
     const json_t *value = json_object_get(columns, column);
     const char *shown = tr_column_shown(columns, column);
+    TR_TRY(tr_column_check(columns, column, err));
     if (value == NULL) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: the column is missing", shown);
     }
-    TR_TRY(expect_sound(columns, column, err));
     if (!json_is_string(value) && !json_is_array(value)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a text or a list of messages, found %s",
                        shown, type_of(value));
@@ -175,18 +170,160 @@ static tr_status expect_learnt(const tr_sequence_t *sequence, const reading_t *r
 
 /// Whether the column `finish`, or that of a side, says that a response was cut: then no end is
 /// learnt. Rows without it are whole.
-static tr_status read_cut(bool *cut, const reading_t *r, const char *column, tr_error_t *err)
+static bool is_cut(const reading_t *r, const char *column)
+{
+    tr_finish_t finish = TR_FINISH_STOP;
+    const char *value = json_string_value(value_of(r, column));
+    return value != NULL && tr_finish_find(&finish, value) && finish == TR_FINISH_LENGTH;
+}
+
+// What is wrong with columns that are neither a text nor a list, or with several together. Each
+// function adds all that it finds to err, which may hold mistakes already.
+
+static void check_finish(const reading_t *r, const char *column, tr_error_t *err)
 {
     const json_t *value = value_of(r, column);
-    tr_finish_t finish = TR_FINISH_STOP;
-    *cut = false;
-    TR_TRY(expect_sound(r->columns, column, err));
-    if (value != NULL && !json_is_null(value) &&
+    tr_finish_t finish;
+    tr_error_t one = {0};
+    if (tr_column_check(r->columns, column, &one) == TR_OK && value != NULL &&
+        !json_is_null(value) &&
         !(json_is_string(value) && tr_finish_find(&finish, json_string_value(value)))) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: expected \"stop\", \"eos\" or \"length\"", column);
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected \"stop\", \"eos\" or \"length\"",
+                shown(r, column));
     }
-    *cut = finish == TR_FINISH_LENGTH;
-    return TR_OK;
+    tr_error_join(err, &one);
+}
+
+/// Of columns that are sound each by itself: column a may be absent.
+static void check_one_type(const reading_t *r, const char *a, const char *b, tr_error_t *err)
+{
+    tr_error_t one = {0};
+    if (r->sound) {
+        expect_one_type(r, a, b, &one);
+    }
+    tr_error_join(err, &one);
+}
+
+static void check_prompt(const reading_t *r, tr_error_t *err)
+{
+    // One column compared with itself: what is left of the check is that it can be encoded.
+    check_one_type(r, PROMPT, PROMPT, err);
+}
+
+static void check_text(const reading_t *r, tr_error_t *err)
+{
+    tr_error_t one = {0};
+    // A common slip: as in TRL, conversations without a prompt stand in `messages`.
+    if (r->sound && !json_is_string(value_of(r, TEXT))) {
+        tr_fail(&one, TR_ERR_FORMAT,
+                "%s: expected a text, found a list (of messages? they stand in the column "
+                "`messages`)",
+                shown(r, TEXT));
+    }
+    tr_error_join(err, &one);
+    check_finish(r, FINISH, err);
+}
+
+static void check_messages(const reading_t *r, tr_error_t *err)
+{
+    tr_error_t one = {0};
+    // A list of other things, such as texts, has passed `require`.
+    if (r->sound && !tr_chat_is_conversation(value_of(r, "messages"))) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected a list of messages", shown(r, "messages"));
+    }
+    tr_error_join(err, &one);
+    check_finish(r, FINISH, err);
+}
+
+static void check_completion(const reading_t *r, tr_error_t *err)
+{
+    check_one_type(r, PROMPT, "completion", err);
+    check_finish(r, FINISH, err);
+}
+
+static void check_labelled(const reading_t *r, tr_error_t *err)
+{
+    const json_t *label = value_of(r, "label");
+    tr_error_t one = {0};
+    // Not 0 and 1: a number could as well be a score.
+    if (tr_column_check(r->columns, "label", &one) == TR_OK && !json_is_boolean(label)) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected true or false, found %s", shown(r, "label"),
+                label == NULL ? "nothing" : type_of(label));
+    }
+    tr_error_join(err, &one);
+    check_completion(r, err);
+}
+
+/// The prompt of a pair; NULL: it is what both sides begin with. That is so without the column, and
+/// where the column has the text of a message with which both conversations begin, as UltraFeedback
+/// has it (TRL's maybe_extract_prompt).
+static const json_t *pair_prompt(const reading_t *r)
+{
+    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
+    const json_t *prompt = value_of(r, PROMPT);
+    for (size_t i = 0; json_is_string(prompt) && i < json_array_size(sides[0]); i++) {
+        const json_t *message = json_array_get(sides[0], i);
+        if (!json_equal(message, json_array_get(sides[1], i))) {
+            break;
+        }
+        prompt = json_equal(json_object_get(message, "content"), prompt) ? NULL : prompt;
+    }
+    return prompt;
+}
+
+static void check_pair(const reading_t *r, tr_error_t *err)
+{
+    // Three columns of one type: the sides with each other, and the prompt, if any, with them.
+    check_one_type(r, SIDES[0], SIDES[1], err);
+    if (pair_prompt(r) != NULL) {
+        check_one_type(r, PROMPT, SIDES[0], err);
+    }
+    check_finish(r, SIDES_FINISH[0], err);
+    check_finish(r, SIDES_FINISH[1], err);
+}
+
+/// How much better the chosen side is, for losses that ask for such a distance (Touvron et al.
+/// 2023, section 3.2.2).
+static void check_whole_pair(const reading_t *r, tr_error_t *err)
+{
+    const json_t *margin = value_of(r, "margin");
+    tr_error_t one = {0};
+    // A number past a float's range would be an infinite margin, and so would be the loss.
+    if (r->margins && tr_column_check(r->columns, "margin", &one) == TR_OK &&
+        !(json_is_number(margin) && isfinite((float)json_number_value(margin)))) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected a number", shown(r, "margin"));
+    }
+    tr_error_join(err, &one);
+    check_pair(r, err);
+}
+
+/// A process reward model's row, as TRL's stepwise supervision has it: a prompt, steps, and a label
+/// for each.
+static void check_steps(const reading_t *r, tr_error_t *err)
+{
+    const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
+    size_t count = json_array_size(steps);
+    tr_error_t one = {0};
+    if (r->sound && !json_is_string(value_of(r, PROMPT))) {
+        tr_fail(&one, TR_ERR_FORMAT, "%s: expected a text", shown(r, PROMPT));
+        tr_error_join(err, &one);
+    }
+    // Lists of different lengths would pair steps with the labels of others.
+    if (r->sound && (count == 0 || json_array_size(labels) != count)) {
+        tr_fail(&one, TR_ERR_FORMAT,
+                "completions, labels: expected lists of one length, found %zu and %zu items", count,
+                json_array_size(labels));
+        tr_error_join(err, &one);
+        return;
+    }
+    for (size_t i = 0; r->sound && i < count; i++) {
+        if (!json_is_string(json_array_get(steps, i)) ||
+            !json_is_boolean(json_array_get(labels, i))) {
+            tr_fail(&one, TR_ERR_FORMAT,
+                    "completions, labels: item %zu: expected a text, and true or false", i);
+            tr_error_join(err, &one);
+        }
+    }
 }
 
 // One row into its sequences
@@ -196,8 +333,6 @@ static tr_status read_cut(bool *cut, const reading_t *r, const char *column, tr_
 static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const tr_rows_options_t *options = r->options;
-    // One column compared with itself: what is left of the check is that it can be encoded.
-    TR_TRY(expect_one_type(r, PROMPT, PROMPT, err));
     // A prompt alone is generated from, not learnt: nothing but its length can be wrong now.
     TR_TRY(tr_encode_prompt(sequence, r->encoder, value_of(r, PROMPT), err));
     TR_TRY(expect_prompt(sequence, r, err));
@@ -210,43 +345,28 @@ static tr_status read_prompt(tr_sequence_t *sequence, const reading_t *r, tr_err
     return TR_OK;
 }
 
+static tr_status read_whole(tr_sequence_t *sequence, const reading_t *r, const char *column,
+                            tr_error_t *err)
+{
+    TR_TRY(tr_encode_whole(sequence, r->encoder, value_of(r, column), is_cut(r, FINISH), err));
+    return expect_learnt(sequence, r, err);
+}
+
 static tr_status read_text(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
-    const json_t *text = value_of(r, TEXT);
-    bool cut;
-    // A common slip: as in TRL, conversations without a prompt stand in `messages`.
-    if (!json_is_string(text)) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "%s: expected a text, found a list (of messages? they "
-                       "stand in the column `messages`)",
-                       shown(r, TEXT));
-    }
-    TR_TRY(read_cut(&cut, r, FINISH, err));
-    TR_TRY(tr_encode_whole(sequence, r->encoder, text, cut, err));
-    return expect_learnt(sequence, r, err);
+    return read_whole(sequence, r, TEXT, err);
 }
 
 static tr_status read_messages(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
-    const json_t *messages = value_of(r, "messages");
-    bool cut;
-    if (!tr_chat_is_conversation(messages)) {
-        // A list of other things, such as texts, has passed `require`.
-        return tr_fail(err, TR_ERR_FORMAT, "messages: expected a list of messages");
-    }
-    TR_TRY(read_cut(&cut, r, FINISH, err));
-    TR_TRY(tr_encode_whole(sequence, r->encoder, messages, cut, err));
-    return expect_learnt(sequence, r, err);
+    return read_whole(sequence, r, "messages", err);
 }
 
 /// A prompt and what follows it: rows of supervised training, and the base of labelled ones.
 static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
-    bool cut;
-    TR_TRY(expect_one_type(r, PROMPT, "completion", err));
-    TR_TRY(read_cut(&cut, r, FINISH, err));
     TR_TRY(tr_encode_completion(sequence, r->encoder, value_of(r, PROMPT),
-                                value_of(r, "completion"), cut, err));
+                                value_of(r, "completion"), is_cut(r, FINISH), err));
     TR_TRY(expect_prompt(sequence, r, err));
     // TRL's completion_only_loss of false: all tokens but the first, which nothing predicts.
     if (!r->options->completion_only) {
@@ -258,19 +378,24 @@ static tr_status read_completion(tr_sequence_t *sequence, const reading_t *r, tr
 /// Unpaired preferences, as KTO takes them: a completion, and whether it is wanted.
 static tr_status read_labelled(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
-    const json_t *label = value_of(r, "label");
-    TR_TRY(expect_sound(r->columns, "label", err));
-    if (!json_is_boolean(label)) {
-        return tr_fail(err, TR_ERR_FORMAT, "%s: expected true or false, found %s",
-                       shown(r, "label"), label == NULL ? "nothing" : type_of(label));
-    }
-    // Not 0 and 1: a number could as well be a score.
-    sequence->label = json_is_true(label);
+    sequence->label = json_is_true(value_of(r, "label"));
     return read_completion(sequence, r, err);
 }
 
-static const char *const SIDES[2] = {"chosen", "rejected"};
-static const char *const SIDES_FINISH[2] = {"finish_chosen", "finish_rejected"};
+/// One side of a pair.
+static tr_status read_side(tr_sequence_t *sequence, const reading_t *r, int side,
+                           const json_t *prompt, const json_t *completion, tr_error_t *err)
+{
+    // Where pairs are unpaired (TR_KIND_UNPAIRED), the label is all that tells the sides apart.
+    sequence->label = side == 0;
+    TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completion,
+                                is_cut(r, SIDES_FINISH[side]), err));
+    TR_TRY(expect_prompt(sequence, r, err));
+    // The sentence says what is wrong, not with which of the two sides.
+    return expect_learnt(sequence, r, err) == TR_OK
+               ? TR_OK
+               : tr_error_prefix(err, "%s", shown(r, SIDES[side]));
+}
 
 /// completions: [2], of SIDES.
 /// The completions of one pair, each a sequence of its own that begins with the same prompt: the
@@ -278,45 +403,18 @@ static const char *const SIDES_FINISH[2] = {"finish_chosen", "finish_rejected"};
 static tr_status read_sides(tr_sequence_t *sequences, const reading_t *r, const json_t *prompt,
                             const json_t *const completions[2], tr_error_t *err)
 {
+    tr_error_t all = {0}, one = {0};
     for (int side = 0; side < 2; side++) {
-        tr_sequence_t *sequence = &sequences[side];
-        bool cut;
-        TR_TRY(read_cut(&cut, r, SIDES_FINISH[side], err));
-        TR_TRY(tr_encode_completion(sequence, r->encoder, prompt, completions[side], cut, err));
-        TR_TRY(expect_prompt(sequence, r, err));
-        if (expect_learnt(sequence, r, err) != TR_OK) {
-            // The sentence says what is wrong, not with which of the two sides.
-            return tr_error_prefix(err, "%s", SIDES[side]);
-        }
-        // Where pairs are unpaired (TR_KIND_UNPAIRED), the label is all that tells the sides apart.
-        sequence->label = side == 0;
+        read_side(&sequences[side], r, side, prompt, completions[side], &one);
+        tr_error_join(&all, &one);
     }
-    return TR_OK;
-}
-
-/// The prompt of a pair; NULL: it is what both sides begin with. That is so without the column, and
-/// where the column has the text of a message with which both conversations begin, as UltraFeedback
-/// has it (TRL's maybe_extract_prompt). Else the three columns are of one type.
-static tr_status pair_prompt(const json_t **prompt, const reading_t *r, tr_error_t *err)
-{
-    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])};
-    *prompt = value_of(r, PROMPT);
-    TR_TRY(expect_one_type(r, SIDES[0], SIDES[1], err));
-    for (size_t i = 0; json_is_string(*prompt) && i < json_array_size(sides[0]); i++) {
-        const json_t *message = json_array_get(sides[0], i);
-        if (!json_equal(message, json_array_get(sides[1], i))) {
-            break;
-        }
-        *prompt = json_equal(json_object_get(message, "content"), *prompt) ? NULL : *prompt;
-    }
-    return *prompt == NULL ? TR_OK : expect_one_type(r, PROMPT, SIDES[0], err);
+    return tr_error_join(err, &all);
 }
 
 /// Both sides as completions of the prompt, or of what they both begin with.
 static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
 {
-    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])}, *own;
-    TR_TRY(pair_prompt(&own, r, err));
+    const json_t *sides[2] = {value_of(r, SIDES[0]), value_of(r, SIDES[1])}, *own = pair_prompt(r);
     if (own != NULL) {
         return read_sides(sequences, r, own, sides, err);
     }
@@ -331,95 +429,60 @@ static tr_status read_pair(tr_sequence_t *sequences, const reading_t *r, tr_erro
     return status;
 }
 
-/// How much better the chosen side is, for losses that ask for such a distance (Touvron et al.
-/// 2023, section 3.2.2).
-static tr_status read_margin(float *margin, const reading_t *r, tr_error_t *err)
-{
-    const json_t *value = value_of(r, "margin");
-    TR_TRY(expect_sound(r->columns, "margin", err));
-    // A number past a float's range would be an infinite margin, and so would be the loss.
-    *margin = (float)json_number_value(value);
-    return json_is_number(value) && isfinite(*margin)
-               ? TR_OK
-               : tr_fail(err, TR_ERR_FORMAT, "margin: expected a number");
-}
-
-/// Both sides whole: their last tokens are scored, so none is cut.
-static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
+/// One side whole: its last token is scored, so it is not cut.
+static tr_status read_whole_side(tr_sequence_t *sequence, const reading_t *r, int side,
+                                 tr_error_t *err)
 {
     const tr_rows_options_t *options = r->options;
-    const json_t *prompt;
-    TR_TRY(pair_prompt(&prompt, r, err));
-    for (int side = 0; side < 2; side++) {
-        tr_sequence_t *sequence = &sequences[side];
-        bool cut;
-        TR_TRY(read_cut(&cut, r, SIDES_FINISH[side], err));
-        // Encoded together, not one after another: a reward model scores texts, and a tokenizer may
-        // merge across the border.
-        json_t *whole = tr_value_join(prompt, value_of(r, SIDES[side]));
-        tr_status status = tr_encode_whole(sequence, r->encoder, whole, cut, err);
-        json_decref(whole);
-        TR_TRY(status);
-        if (sequence->length > options->limit || sequence->length == 0) {
-            return tr_fail(
-                err, TR_ERR_ARGUMENT,
-                "%s: %zu tokens, where 1 to %zu fit (%s): shorten it or take the row out",
-                SIDES[side], sequence->length, options->limit, options->limit_key);
-        }
-    }
-    return r->margins ? read_margin(&sequences[0].margin, r, err) : TR_OK;
+    // Encoded together, not one after another: a reward model scores texts, and a tokenizer may
+    // merge across the border.
+    json_t *whole = tr_value_join(pair_prompt(r), value_of(r, SIDES[side]));
+    tr_status status =
+        tr_encode_whole(sequence, r->encoder, whole, is_cut(r, SIDES_FINISH[side]), err);
+    json_decref(whole);
+    TR_TRY(status);
+    return sequence->length > 0 && sequence->length <= options->limit
+               ? TR_OK
+               : tr_fail(err, TR_ERR_ARGUMENT,
+                         "%s: %zu tokens, where 1 to %zu fit (%s): shorten it or take the row out",
+                         shown(r, SIDES[side]), sequence->length, options->limit,
+                         options->limit_key);
 }
 
-/// Items of the lists `completions` and `labels`. texts: borrowed. texts, right: [count], written.
-/// A process reward model's row, as TRL's stepwise supervision has it: step i is right or wrong by
-/// itself, whatever its neighbours are.
-static tr_status take_steps(const char **texts, bool *right, const json_t *steps,
-                            const json_t *labels, size_t count, tr_error_t *err)
+static tr_status read_whole_pair(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        const json_t *label = json_array_get(labels, i);
-        // The texts stay the row's.
-        texts[i] = json_string_value(json_array_get(steps, i));
-        right[i] = json_is_true(label);
-        if (texts[i] == NULL || !json_is_boolean(label)) {
-            return tr_fail(err, TR_ERR_FORMAT,
-                           "completions, labels: item %zu: expected a text, and true or false", i);
-        }
+    tr_error_t all = {0}, one = {0};
+    for (int side = 0; side < 2; side++) {
+        read_whole_side(&sequences[side], r, side, &one);
+        tr_error_join(&all, &one);
     }
-    return TR_OK;
+    if (r->margins) {
+        sequences[0].margin = (float)json_number_value(value_of(r, "margin"));
+    }
+    return tr_error_join(err, &all);
 }
 
-/// A response in steps, each with its label, for a process reward model.
+/// A response in steps, each with its label, for a process reward model: step i is right or wrong
+/// by itself, whatever its neighbours are.
 static tr_status read_steps(tr_sequence_t *sequence, const reading_t *r, tr_error_t *err)
 {
     const json_t *steps = value_of(r, "completions"), *labels = value_of(r, "labels");
-    const char *prompt = json_string_value(value_of(r, PROMPT));
     size_t count = json_array_size(steps);
-    // Lists of different lengths would pair steps with the labels of others.
-    if (count == 0 || json_array_size(labels) != count) {
-        return tr_fail(err, TR_ERR_FORMAT,
-                       "completions, labels: expected lists of one length, found %zu and %zu items",
-                       count, json_array_size(labels));
-    }
     const char **texts = tr_calloc(count, sizeof(char *));
     bool *right = tr_calloc(count, sizeof *right);
-    tr_status status;
-    TR_TRY_GOTO(take_steps(texts, right, steps, labels, count, err), done);
-    if (prompt == NULL) {
-        status = tr_fail(err, TR_ERR_FORMAT, "%s: expected a text", shown(r, PROMPT));
-        goto done;
+    for (size_t i = 0; i < count; i++) { // the texts stay the row's
+        texts[i] = json_string_value(json_array_get(steps, i));
+        right[i] = json_is_true(json_array_get(labels, i));
     }
-    TR_TRY_GOTO(tr_encode_steps(sequence, r->encoder, prompt, texts, right, count,
-                                r->options->step_separator, err),
-                done);
+    tr_status status = tr_encode_steps(sequence, r->encoder, json_string_value(value_of(r, PROMPT)),
+                                       texts, right, count, r->options->step_separator, err);
     // The first step must end within the limit: later ones may be cut off.
-    if (!counts(sequence, 0, r->options)) {
+    if (status == TR_OK && !counts(sequence, 0, r->options)) {
         status =
             tr_fail(err, TR_ERR_ARGUMENT,
                     "no step ends within %zu tokens (%s): shorten the prompt or take the row out",
                     r->options->limit, r->options->limit_key);
     }
-done:
     free(right);
     free(texts);
     return status;
@@ -433,27 +496,43 @@ typedef struct kind {
     const char *needs[3]; // columns of every row that are a text or a list, and not empty
     const char *optional; // one more, if the first row has it
     size_t sequences;     // of a row
+    /// What else is wrong with its columns. Without, `read` meets none but what it is made for.
+    void (*check)(const reading_t *r, tr_error_t *err);
     tr_status (*read)(tr_sequence_t *sequences, const reading_t *r, tr_error_t *err);
 } kind_t;
 
 // The columns label and margin are neither texts nor lists: the functions look at them.
 static const kind_t KINDS[TR_KIND_COUNT] = {
-    [TR_KIND_STEPWISE] =
-        {"steps", "completions", {PROMPT, "completions", "labels"}, NULL, 1, read_steps},
-    [TR_KIND_PAIRS] = {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
-    [TR_KIND_WHOLE_PAIRS] = {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_whole_pair},
-    [TR_KIND_UNPAIRED] = {"sides of pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, read_pair},
-    [TR_KIND_LABELLED] =
-        {"labelled completions", "label", {PROMPT, "completion"}, NULL, 1, read_labelled},
+    [TR_KIND_STEPWISE] = {"steps",
+                          "completions",
+                          {PROMPT, "completions", "labels"},
+                          NULL,
+                          1,
+                          check_steps,
+                          read_steps},
+    [TR_KIND_PAIRS] = {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, check_pair, read_pair},
+    [TR_KIND_WHOLE_PAIRS] =
+        {"pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, check_whole_pair, read_whole_pair},
+    [TR_KIND_UNPAIRED] =
+        {"sides of pairs", "chosen", {"chosen", "rejected"}, PROMPT, 2, check_pair, read_pair},
+    [TR_KIND_LABELLED] = {"labelled completions",
+                          "label",
+                          {PROMPT, "completion"},
+                          NULL,
+                          1,
+                          check_labelled,
+                          read_labelled},
     [TR_KIND_PROMPT_COMPLETION] = {"prompts with completions",
                                    "completion",
                                    {PROMPT, "completion"},
                                    NULL,
                                    1,
+                                   check_completion,
                                    read_completion},
-    [TR_KIND_MESSAGES] = {"conversations", "messages", {"messages"}, NULL, 1, read_messages},
-    [TR_KIND_TEXT] = {"texts", TEXT, {TEXT}, NULL, 1, read_text},
-    [TR_KIND_PROMPTS] = {"prompts", PROMPT, {PROMPT}, NULL, 1, read_prompt},
+    [TR_KIND_MESSAGES] =
+        {"conversations", "messages", {"messages"}, NULL, 1, check_messages, read_messages},
+    [TR_KIND_TEXT] = {"texts", TEXT, {TEXT}, NULL, 1, check_text, read_text},
+    [TR_KIND_PROMPTS] = {"prompts", PROMPT, {PROMPT}, NULL, 1, check_prompt, read_prompt},
 };
 
 /// The enum's order decides where several kinds fit: a row with `chosen` and `prompt` is a pair,
@@ -512,32 +591,21 @@ bool tr_kind_has_margins(tr_kind_t kind, const tr_dataset_t *dataset)
     return kind == TR_KIND_WHOLE_PAIRS && tr_dataset_has(dataset, "margin");
 }
 
-/// What is wrong with a column, behind what is wrong with others.
-static void require_too(tr_error_t *all, const json_t *columns, const char *column)
+/// All that is wrong with the columns that are texts or lists.
+static void require_all(const kind_t *k, const tr_dataset_t *dataset, const json_t *columns,
+                        const tr_rows_options_t *options, tr_error_t *err)
 {
     tr_error_t one = {0};
-    if (require(columns, column, &one) != TR_OK) {
-        char *before = all->status != TR_OK ? tr_format("%s; ", all->text) : tr_strdup("");
-        *all = (tr_error_t){0};
-        tr_fail(all, one.status, "%s%s", before, one.text);
-        free(before);
-    }
-}
-
-/// All that is wrong with the columns that are texts or lists.
-static tr_status require_all(const kind_t *k, const tr_dataset_t *dataset, const json_t *columns,
-                             const tr_rows_options_t *options, tr_error_t *err)
-{
-    tr_error_t all = {0};
     // A column that the first row has is demanded of all: with some rows lacking it, half of a data
     // set would be read by another rule.
     if (k->optional != NULL && tr_dataset_has(dataset, name_of(options, k->optional))) {
-        require_too(&all, columns, name_of(options, k->optional));
+        require(columns, name_of(options, k->optional), &one);
+        tr_error_join(err, &one);
     }
     for (size_t i = 0; i < sizeof k->needs / sizeof *k->needs && k->needs[i] != NULL; i++) {
-        require_too(&all, columns, name_of(options, k->needs[i]));
+        require(columns, name_of(options, k->needs[i]), &one);
+        tr_error_join(err, &one);
     }
-    return all.status == TR_OK ? TR_OK : tr_fail(err, all.status, "%s", all.text);
 }
 
 // What a template gets beside the conversation
@@ -550,7 +618,7 @@ static tr_status read_extra(json_t **value, const json_t *columns, const char *c
     const json_t *found = json_object_get(columns, column);
     json_decref(*value);
     *value = NULL;
-    TR_TRY(expect_sound(columns, column, err));
+    TR_TRY(tr_column_check(columns, column, err));
     bool empty = json_is_string(found) && json_string_length(found) == 0;
     if (found == NULL || json_is_null(found) || empty) {
         return TR_OK;
@@ -568,8 +636,11 @@ static tr_status read_extra(json_t **value, const json_t *columns, const char *c
 
 tr_status tr_row_extras(tr_encoder_t *encoder, const json_t *columns, tr_error_t *err)
 {
-    TR_TRY(read_extra(&encoder->tools, columns, "tools", JSON_ARRAY, err));
-    return read_extra(&encoder->kwargs, columns, "chat_template_kwargs", JSON_OBJECT, err);
+    tr_error_t all = {0}, one = {0};
+    read_extra(&encoder->tools, columns, "tools", JSON_ARRAY, &all);
+    read_extra(&encoder->kwargs, columns, "chat_template_kwargs", JSON_OBJECT, &one);
+    tr_error_join(&all, &one);
+    return tr_error_join(err, &all);
 }
 
 /// Whether a column of the kind holds a conversation: nothing else is read for texts.
@@ -587,11 +658,16 @@ tr_status tr_kind_read(tr_sequence_t *sequences, tr_encoder_t *encoder, tr_kind_
                        const tr_dataset_t *dataset, const json_t *columns,
                        const tr_rows_options_t *options, tr_error_t *err)
 {
-    TR_TRY(require_all(&KINDS[kind], dataset, columns, options, err));
-    // One record instead of four arguments in every function above.
-    const reading_t reading = {encoder, options, columns, tr_kind_has_margins(kind, dataset)};
+    tr_error_t all = {0}, one = {0};
+    require_all(&KINDS[kind], dataset, columns, options, &all);
+    // One record instead of five arguments in every function above.
+    const reading_t reading = {encoder, options, columns, tr_kind_has_margins(kind, dataset),
+                               all.status == TR_OK};
+    KINDS[kind].check(&reading, &all);
     if (has_conversation(&reading, &KINDS[kind])) {
-        TR_TRY(tr_row_extras(encoder, columns, err));
+        tr_row_extras(encoder, columns, &one);
+        tr_error_join(&all, &one);
     }
-    return KINDS[kind].read(sequences, &reading, err);
+    return all.status == TR_OK ? KINDS[kind].read(sequences, &reading, err)
+                               : tr_error_join(err, &all);
 }

@@ -275,11 +275,13 @@ tr_status tr_turns_append(json_t *messages, const json_t *turns, const char *col
     if (!json_is_array(turns)) {
         return tr_fail(err, TR_ERR_FORMAT, "%s: expected a list of messages", column);
     }
+    tr_error_t all = {0}, one = {0};
     json_array_foreach(turns, i, turn)
     {
-        TR_TRY(append_turn(messages, turn, column, i, tags, err));
+        append_turn(messages, turn, column, i, tags, &one);
+        tr_error_join(&all, &one);
     }
-    return TR_OK;
+    return tr_error_join(err, &all);
 }
 
 // Rows
@@ -296,28 +298,28 @@ static bool has_turn_of_swift(const json_t *turns)
     return found;
 }
 
-tr_status tr_turns_in_row(json_t *row, const json_t *tags, tr_error_t *err)
+void tr_turns_in_row(json_t *row, const json_t *tags)
 {
     static const char *const COLUMNS[] = {
-        "conversations", "conversation",      "messages",          "prompt", "completion", "chosen",
-        "rejected",      "rejected_messages", "rejected_response",
-    };
+        "conversations", "conversation", "messages",          "prompt",           "completion",
+        "chosen",        "rejected",     "rejected_messages", "rejected_response"};
     for (size_t i = 0; i < LENGTH(COLUMNS); i++) {
         const json_t *turns = json_object_get(row, COLUMNS[i]);
         bool has = json_is_array(turns) || json_is_object(turns);
-        if (!has || (tags == NULL && !has_turn_of_swift(turns))) {
+        tr_error_t bad = {0};
+        if (!has || (tags == NULL && !has_turn_of_swift(turns)) ||
+            tr_column_check(row, COLUMNS[i], &bad) != TR_OK) {
             continue;
         }
         json_t *messages = json_array();
-        tr_status status =
-            tr_turns_append(messages, turns, tr_column_shown(row, COLUMNS[i]), tags, err);
-        if (status == TR_OK) {
+        if (tr_turns_append(messages, turns, tr_column_shown(row, COLUMNS[i]), tags, &bad) ==
+            TR_OK) {
             json_object_set(row, COLUMNS[i], messages);
+        } else {
+            tr_column_spoil(row, COLUMNS[i], &bad);
         }
         json_decref(messages);
-        TR_TRY(status);
     }
-    return TR_OK;
 }
 
 tr_status tr_turns_check_order(const json_t *messages, const char *column, bool pair,

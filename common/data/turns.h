@@ -17,13 +17,13 @@ tr_status tr_tags_check(const json_t *tags, tr_error_t *err);
 
 /// Appends the messages of turns, a list of them or one. Function calls that follow each other, or
 /// what the assistant says, are one message. tags: what roles are called; NULL: as the programs
-/// call them. column: for sentences. TR_ERR_FORMAT, "column[1]: what is wrong".
+/// call them. column: for sentences. TR_ERR_FORMAT, "column[1]: what is wrong", of all turns.
 tr_status tr_turns_append(json_t *messages, const json_t *turns, const char *column,
                           const json_t *tags, tr_error_t *err);
 
 /// Makes messages of the turns in a row's columns: of all, where there are tags; else of those that
-/// have ms-swift's roles. Errors as tr_turns_append.
-tr_status tr_turns_in_row(json_t *row, const json_t *tags, tr_error_t *err);
+/// have ms-swift's roles. A mistake spoils its column (columns.h).
+void tr_turns_in_row(json_t *row, const json_t *tags);
 
 /// LLaMA-Factory's order: behind a system text the user (or a tool) and the assistant by turns, the
 /// assistant last, or before a pair's sides the user. TR_ERR_FORMAT, as above.

@@ -60,8 +60,8 @@ char *tr_chat_saved(const tr_chat_t *chat);
 /// Whether a value is a conversation: an array whose first item has a role, as TRL asks.
 bool tr_chat_is_conversation(const json_t *value);
 
-/// Whether each item of a list is a message: "name[1]: role: missing". TR_ERR_FORMAT, and
-/// TR_ERR_UNSUPPORTED for parts that are no texts.
+/// Whether each item of a list is a message: "name[1]: role: missing", of each that is none.
+/// TR_ERR_FORMAT, and TR_ERR_UNSUPPORTED for parts that are no texts.
 tr_status tr_chat_check(const json_t *messages, const char *name, tr_error_t *err);
 
 /// Whether the role of a message is the assistant's.

@@ -57,10 +57,12 @@ static tr_status check_content(const json_t *message, tr_error_t *err)
         return tr_fail(err, TR_ERR_FORMAT, "content: %s",
                        content == NULL ? "missing" : "expected a text or a list of parts");
     }
+    tr_error_t all = {0}, one = {0};
     for (size_t i = 0; i < json_array_size(content); i++) {
-        TR_TRY(check_part(json_array_get(content, i), err));
+        check_part(json_array_get(content, i), &one);
+        tr_error_join(&all, &one);
     }
-    return TR_OK;
+    return tr_error_join(err, &all);
 }
 
 static tr_status check(const json_t *message, tr_error_t *err)
@@ -68,22 +70,26 @@ static tr_status check(const json_t *message, tr_error_t *err)
     if (!json_is_object(message)) {
         return tr_fail(err, TR_ERR_FORMAT, "expected an object with role and content");
     }
+    tr_error_t all = {0}, one = {0};
     const json_t *role = json_object_get(message, "role");
     if (!json_is_string(role)) {
-        return tr_fail(err, TR_ERR_FORMAT, "role: %s",
-                       role == NULL ? "missing" : "expected a string");
+        tr_fail(&all, TR_ERR_FORMAT, "role: %s", role == NULL ? "missing" : "expected a string");
     }
-    return check_content(message, err);
+    check_content(message, &one);
+    tr_error_join(&all, &one);
+    return tr_error_join(err, &all);
 }
 
 tr_status tr_chat_check(const json_t *messages, const char *name, tr_error_t *err)
 {
+    tr_error_t all = {0}, one = {0};
     for (size_t i = 0; i < json_array_size(messages); i++) {
-        if (check(json_array_get(messages, i), err) != TR_OK) {
-            return tr_error_prefix(err, "%s[%zu]", name, i);
+        if (check(json_array_get(messages, i), &one) != TR_OK) {
+            tr_error_prefix(&one, "%s[%zu]", name, i);
+            tr_error_join(&all, &one);
         }
     }
-    return TR_OK;
+    return tr_error_join(err, &all);
 }
 
 // Changes

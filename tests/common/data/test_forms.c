@@ -29,6 +29,18 @@ static json_t *row_of(const char *text)
     return row;
 }
 
+/// All that is wrong with what a form makes.
+static tr_status check_row(const json_t *row, tr_error_t *err)
+{
+    static const char *const ours[] = {"prompt", "completion", "messages", "chosen", "rejected"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        tr_error_t one = {0};
+        tr_column_check(row, ours[i], &one);
+        tr_error_join(err, &one);
+    }
+    return err->status;
+}
+
 Test(forms, rows_become_what_the_programs_own_converters_make_of_them)
 {
     json_t *golden = json_load_file(TEST_SOURCE_DIR "/tests/golden/forms.json", 0, NULL), *each;
@@ -44,7 +56,8 @@ Test(forms, rows_become_what_the_programs_own_converters_make_of_them)
         cr_assert_eq(tr_columns_find(&columns, row, &(tr_columns_given_t){0}, &options, &err),
                      TR_OK, "%s", err.text);
         cr_expect_str_eq(tr_columns_form(&columns), tr_json_string(each, "form", ""));
-        cr_assert_eq(tr_columns_apply(row, &columns, &err), TR_OK, "case %zu: %s", i, err.text);
+        tr_columns_apply(row, &columns);
+        cr_assert_eq(check_row(row, &err), TR_OK, "case %zu: %s", i, err.text);
         json_object_foreach(json_object_get(each, "columns"), name, expected)
         {
             char *got = json_dumps(json_object_get(row, name), JSON_ENCODE_ANY);
@@ -99,7 +112,8 @@ static void expect_row(size_t i, size_t row, const tr_dataset_t *dataset, const 
     json_t *read, *expected;
     const char *name;
     tr_error_t err = {0};
-    tr_status status = tr_dataset_read(&read, dataset, row, &err);
+    cr_assert_eq(tr_dataset_read(&read, dataset, row, &err), TR_OK, "%s", err.text);
+    tr_status status = check_row(read, &err);
     cr_expect_eq(status, json_is_null(columns) ? TR_ERR_FORMAT : TR_OK, "%zu.%zu: %s", i, row,
                  err.text);
     json_object_foreach((json_t *)columns, name, expected)
@@ -269,7 +283,10 @@ static json_t *renamed(const char *text, const char *names, const char *algorith
     const tr_rows_options_t options = options_of(algorithm);
     tr_status status =
         tr_columns_find(&columns, row, &(tr_columns_given_t){.names = given}, &options, err);
-    status = status == TR_OK ? tr_columns_apply(row, &columns, err) : status;
+    if (status == TR_OK) {
+        tr_columns_apply(row, &columns);
+        status = check_row(row, err);
+    }
     tr_columns_release(&columns);
     json_decref(given);
     if (status != TR_OK) {
@@ -342,6 +359,15 @@ Test(forms, what_is_wrong_with_a_row_is_said_of_its_own_column)
         {"{\"conversations\": [{\"from\": \"function_call\", \"value\": \"f()\"}]}",
          "conversations[0]: value: expected the JSON of {name, arguments}, or of a list of them"},
         {"{\"conversation\": [{\"human\": \"a\"}]}", "conversation[0]: assistant: expected a text"},
+        {"{\"instruction\": 1, \"system\": 2, \"history\": [3], \"output\": \"\\u0000\"}",
+         "instruction: expected a text; system: expected a text; history[0]: expected a list of "
+         "two "
+         "texts; output: found a NUL character"},
+        {"{\"conversations\": [{\"from\": \"me\"}, {\"from\": \"gpt\"}]}",
+         "conversations[0]: from: expected human, gpt, function_call, observation or system, found "
+         "'me'; conversations[1]: value: expected a text"},
+        {"{\"messages\": [{\"role\": \"tool_call\", \"content\": \"f()\"}]}",
+         "messages[0]: content: expected the JSON of {name, arguments}, or of a list of them"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tr_error_t err = {0};

@@ -435,6 +435,35 @@ Test(kinds, what_is_wrong_with_a_row_is_said_of_its_column)
                "prompt: expected a text");
 }
 
+Test(kinds, all_that_is_wrong_with_a_row_is_said)
+{
+    expect_bad(TR_KIND_LABELLED,
+               "{\"prompt\": 1, \"completion\": \"\", \"label\": 1, \"finish\": 2}",
+               "prompt: expected a text or a list of messages, found a number; completion: the "
+               "text is empty; label: expected true or false, found a number; finish: expected "
+               "\"stop\", \"eos\" or \"length\"");
+    expect_bad(TR_KIND_MESSAGES,
+               "{\"messages\": [{\"role\": \"user\", \"content\": 1}, {\"role\": 2}, 3, {\"role\": "
+               "\"user\", \"content\": [{\"type\": \"image\"}, {}]}], \"tools\": 3, "
+               "\"chat_template_kwargs\": 4, \"finish\": 5}",
+               "messages[0]: content: expected a text or a list of parts; messages[1]: role: "
+               "expected a string; content: missing; messages[2]: expected an object with role and "
+               "content; messages[3]: content: a part of the type 'image' is not understood; texts "
+               "are; content: expected parts with a type; finish: expected \"stop\", \"eos\" or "
+               "\"length\"; tools: expected a list of functions; chat_template_kwargs: expected an "
+               "object");
+    expect_bad(TR_KIND_WHOLE_PAIRS,
+               "{\"chosen\": [\"a\"], \"rejected\": \"b\", \"margin\": \"big\", "
+               "\"finish_chosen\": 1, \"finish_rejected\": 2}",
+               "margin: expected a number; chosen: expected a text or a list of messages; "
+               "finish_chosen: expected \"stop\", \"eos\" or \"length\"; finish_rejected: expected "
+               "\"stop\", \"eos\" or \"length\"");
+    expect_bad(TR_KIND_STEPWISE,
+               "{\"prompt\": [\"a\"], \"completions\": [\"b\", 1], \"labels\": [1, true]}",
+               "prompt: expected a text; completions, labels: item 0: expected a text, and true or "
+               "false; completions, labels: item 1: expected a text, and true or false");
+}
+
 Test(kinds, what_does_not_fit_is_said_with_the_limit_and_its_key)
 {
     options.limit = 3;
@@ -449,7 +478,8 @@ Test(kinds, what_does_not_fit_is_said_with_the_limit_and_its_key)
         TR_KIND_PAIRS,
         "{\"prompt\": \"a cat and a dog\", \"chosen\": \" ran\", \"rejected\": \" no\"}",
         "chosen: nothing is left to learn within 3 tokens (most): shorten the prompt or take "
-        "the row out");
+        "the row out; rejected: nothing is left to learn within 3 tokens (most): shorten the "
+        "prompt or take the row out");
     expect_bad(TR_KIND_WHOLE_PAIRS, "{\"chosen\": \"a cat and a dog\", \"rejected\": \"b\"}",
                "chosen: 7 tokens, where 1 to 3 fit (most): shorten it or take the row out");
     expect_bad(TR_KIND_STEPWISE,
