@@ -30,7 +30,8 @@ static bool ends_with(const char *name, const char *end)
 static bool is_read(const char *name)
 {
     return ends_with(name, ".json") || ends_with(name, ".jinja") ||
-           (strncmp(name, "model", 5) == 0 && ends_with(name, ".safetensors"));
+           ((strncmp(name, "model", 5) == 0 || strncmp(name, "adapter_model", 13) == 0) &&
+            ends_with(name, ".safetensors"));
 }
 
 /// Adds one file. before: what the record has of it, or NULL.
@@ -139,9 +140,14 @@ static tr_status add_judges(json_t *record, const tr_judges_t *judges, const jso
     for (size_t i = 0; i < judges->count && status == TR_OK; i++) {
         if (judges->items[i].kind == &tr_judge_model) {
             const tr_model_judge_t *options = judges->items[i].options;
-            char *key = tr_format("roles.reward.%zu.model", i);
-            status = add(record, key, options->model, old, err);
-            free(key);
+            char *model = tr_format("roles.reward.%zu.model", i);
+            char *adapter = tr_format("roles.reward.%zu.adapter", i);
+            status = add(record, model, options->model, old, err);
+            if (status == TR_OK) {
+                status = add(record, adapter, options->adapter, old, err);
+            }
+            free(adapter);
+            free(model);
         }
     }
     return status;
@@ -161,6 +167,8 @@ tr_status models_record_take(json_t **record, const tr_recipe_t *recipe, const c
     TR_TRY_GOTO(add(*record, "model", recipe->model, old, err), done);
     TR_TRY_GOTO(add(*record, "reference", recipe->reference, old, err), done);
     TR_TRY_GOTO(add(*record, "roles.critic.model", recipe->roles.critic.model, old, err), done);
+    TR_TRY_GOTO(add(*record, "adapter", recipe->adapter, old, err), done);
+    TR_TRY_GOTO(add(*record, "roles.critic.adapter", recipe->roles.critic.adapter, old, err), done);
     status = add_judges(*record, &recipe->roles.reward, old, err);
 done:
     if (status != TR_OK) {

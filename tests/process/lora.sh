@@ -32,6 +32,8 @@ recipe dpo "train: [$SCRATCH/pairs.jsonl]"
 recipe reward "train: [$SCRATCH/pairs.jsonl]"
 recipe ppo "prompts: [$SCRATCH/prompts.jsonl]" "generation: {max_new_tokens: 16, samples: 2}" "ppo: {num_mini_batches: 2}" \
     "roles: {reward: [{words: {happy: 1.0, sad: -1.0}}]}"
+recipe grpo "prompts: [$SCRATCH/prompts.jsonl]" "generation: {max_new_tokens: 16, samples: 4}" "grpo: {beta: 0.1}" \
+    "roles: {reward: [{words: {happy: 1.0, sad: -1.0}}]}"
 
 # run RECIPE NAME [KEY=VALUE...]: to the end.
 run()
@@ -129,11 +131,25 @@ PYTHON
 run ppo three roles.rollout.workers=3
 repeats ppo three "three rollouts"
 
+say "GRPO too, whose KL is to the model without the adapter"
+run grpo grpo
+python3 - "$SCRATCH/grpo" <<'PYTHON' || fail "rollouts and actor of GRPO differ"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1] + "/metrics.jsonl")]
+assert all(row["exact/logprob_mismatch"] == 0 for row in rows) and rows[0]["kl"] == 0 < rows[-1]["kl"], rows
+PYTHON
+
 say "a reward model's adapter has its head: it judges, and a critic begins with it"
 run reward reward
 judge="[{model: $MODEL, adapter: $SCRATCH/reward/final}]"
 run ppo judged steps=2 "roles.reward=$judge" "roles.critic.adapter=$SCRATCH/reward/final"
 [ -e "$SCRATCH/judged/checkpoints/step-000002/critic/adapter_model.safetensors" ] || fail "the critic trained no adapter"
+
+cp -r "$adapter" "$SCRATCH/edited"
+run sft of-edited "adapter=$SCRATCH/edited" lora.r=null lora.lora_alpha=32
+printf '\1' | dd of="$SCRATCH/edited/adapter_model.safetensors" bs=1 seek=$(($(stat -c %s "$SCRATCH/edited/adapter_model.safetensors") - 3)) conv=notrunc status=none
+"$TROUPE" resume "$SCRATCH/of-edited" steps=8 >"$SCRATCH/out" 2>&1 && fail "a run goes on with another adapter"
+grep -qF "adapter: '$SCRATCH/edited/adapter_model.safetensors' is another file" "$SCRATCH/out" || fail "$(tail -n 1 "$SCRATCH/out")"
 
 refused "the model has no module 'q_prj'" "lora.target_modules=[q_prj]"
 refused "lora.r" "adapter=$adapter"
