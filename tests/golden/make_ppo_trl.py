@@ -2,7 +2,7 @@
 
     python tests/golden/make_ppo_trl.py          # writes tests/golden/ppo_trl.json
 
-Troupe runs tests/golden/ppo_trl.yaml, and a second judge, of weight 0, notes the ids of all responses. Then TRL's trainer learns from
+Troupe runs tests/golden/ppo_trl.yaml, and replay.py notes the ids of all responses. Then TRL's trainer learns from
 the same policy, reference and first critic, in float32 on the CPU. What it would sample, judge or draw is replaced: the prompts of
 each step, the responses, the scores, and the permutations of the minibatches. All that follows, from the log-probs to the optimizer,
 is TRL's own code but for the lines in CHANGES, each of them a row of "Where Troupe departs from TRL" in docs/algorithms.md. The other
@@ -17,39 +17,13 @@ end of stories, so that some responses end within the few tokens that they have.
 TROUPE_BUILD: default build. PPO_TRL_DTYPE: default float32; float64 shows how much of a difference is TRL's rounding.
 """
 
-import hashlib
 import inspect
 import json
 import os
 import pathlib
-import re
-import subprocess
 import sys
 import tempfile
 import textwrap
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "tests/golden"
-
-
-def serve_notes(path):
-    """The second judge: appends each sample that it is asked about to the file."""
-    sys.path.insert(0, str(ROOT / "examples/rewards"))
-    import happy_words  # starts itself again under the distribution's Python where this one has no zmq
-
-    def judge(body):
-        with open(path, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(sample) + "\n" for sample in body["samples"]))
-        return {"scores": [0.0] * len(body["samples"])}
-
-    happy_words.judge = judge
-    sys.argv = sys.argv[:1]
-    happy_words.main()
-
-
-if sys.argv[1:2] == ["notes"]:
-    serve_notes(sys.argv[2])
-    sys.exit()
 
 import numpy
 import torch
@@ -57,10 +31,12 @@ import transformers
 import trl
 import yaml
 from datasets import Dataset
+from replay import ROOT, noted_run, score, texts_hash, troupe, words_of
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, ppo_trainer
 
 assert trl.__version__ == "1.12.0", trl.__version__
+FOLDER = ROOT / "tests/golden"
 
 # What is replaced in the source of PPOTrainer.train: its text, ours, and the row of docs/algorithms.md that says why.
 CHANGES = [
@@ -138,45 +114,11 @@ def permutation(n, seed, step, epoch):
 # Troupe's run
 
 
-def troupe(recipe, output, name, *overrides):
-    """Runs the recipe; returns the run's directory."""
-    program = ROOT / os.environ.get("TROUPE_BUILD", "build") / "bin/troupe"
-    command = [program, "run", recipe, f"output={output}", f"name={name}", *overrides]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-    return output / name
-
-
 def first_critic(recipe, output):
     """The critic before it learns: that of a run of one step, whose learning rate is 0."""
     run = troupe(recipe, output, "first", "steps=1", "optimizer.warmup=1")
     (critic,) = run.glob("checkpoints/*/critic")
     return critic
-
-
-def noted_run(settings, recipe, output):
-    """The run; returns its directory and the noted samples of each step, in the order of the batch."""
-    path = output / "notes.jsonl"
-    notes = {"exec": [sys.executable, str(pathlib.Path(__file__).resolve()), "notes", str(path)], "weight": 0.0}
-    judges = json.dumps([*settings["roles"]["reward"], notes])
-    run = troupe(recipe, output, "run", f"roles.reward={judges}")
-    samples = {sample["id"]: sample for sample in map(json.loads, open(path, encoding="utf-8"))}
-    batch = settings["data"]["batch"]
-    return run, [[samples[step * batch + i] for i in range(batch)] for step in range(settings["steps"])]
-
-
-def words_of(settings):
-    return settings["roles"]["reward"][0]["words"]
-
-
-def score(words, text):
-    """What the judge of words says."""
-    return float(sum(worth * len(re.findall(rf"\b{word}\b", text, re.I)) for word, worth in words.items()))
-
-
-def texts_hash(samples):
-    """Of a step's lines of samples.jsonl: whether a run gave the responses that TRL was given."""
-    text = json.dumps([[sample["response"], sample["finish"]] for sample in samples])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def check_samples(run, settings, steps):
