@@ -227,7 +227,10 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
         }
         free(*found);
     }
-    return tr_fail(err, TR_ERR_IO, "'%s' holds neither %s nor %s", path, SINGLE, INDEX);
+    return tr_fail(err, TR_ERR_IO,
+                   "'%s' holds neither %s nor %s: load other weights, such as pytorch_model.bin, "
+                   "in transformers and save them",
+                   path, SINGLE, INDEX);
 }
 
 /// Only headers are read here; data comes page by page when somebody reads it.

@@ -117,7 +117,9 @@ bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const ch
         return true;
     }
     char *quoted = recipe_quote(text);
-    recipe_problem(reader, line, path, "%s %s", sentence(names, text), quoted);
+    bool fetchable = names == TR_NAMES_MODEL && !is_kind(text, S_IFDIR);
+    recipe_problem(reader, line, path, "%s %s%s", sentence(names, text), quoted,
+                   fetchable ? "; of the Hub's, hf download NAME --local-dir DIR makes one" : "");
     free(quoted);
     return false;
 }

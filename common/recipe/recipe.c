@@ -5,6 +5,7 @@
 // check.c). Next: parts.h, which draws the stages.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "common/recipe/parts.h"
@@ -138,7 +139,15 @@ tr_status tr_recipe_load(tr_recipe_t **recipe, const char *path, const char *con
     tr_recipe_problems_release(problems);
     tr_status status = path != NULL ? tr_file_read(&text, &length, path, SIZE_LIMIT, &err) : TR_OK;
     if (status != TR_OK) {
-        // the sentence names the file already
+        // the sentence names the file already; a model that shall be checked is the usual slip
+        struct stat info;
+        if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+            err = (tr_error_t){0};
+            tr_fail(&err, TR_ERR_ARGUMENT,
+                    "expected a recipe, found the directory '%s': a model's stands in a recipe, as "
+                    "`model`",
+                    path);
+        }
         recipe_problem_plain(&reader, err.text);
     } else {
         // without a file the recipe consists of the overrides alone

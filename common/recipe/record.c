@@ -43,7 +43,8 @@ static void report_unknown(const reading_t *reading, const recipe_node_t *node, 
     if (meant != NULL) {
         recipe_problem(reading->reader, node->line, name, "unknown key; did you mean '%s'?", meant);
     } else {
-        recipe_problem(reading->reader, node->line, name, "unknown key; docs/recipe.md lists them");
+        recipe_problem(reading->reader, node->line, name,
+                       "unknown key; docs/recipe.md lists them, docs/from-trl.md those of TRL");
     }
     free(meant);
 }

@@ -133,11 +133,14 @@ refused()
 }
 
 say "models that cannot be what their role needs"
+"$TROUPE" check "$MODEL" 2>"$SCRATCH/err" && fail "a directory is a recipe"
+grep -qF "expected a recipe, found the directory '$MODEL': a model's stands in a recipe" "$SCRATCH/err" || fail "check of a directory says $(cat "$SCRATCH/err")"
+refused sft "there is no model directory '$SCRATCH/Qwen/Qwen3-0.6B'; of the Hub's, hf download NAME" "model=$SCRATCH/Qwen/Qwen3-0.6B"
 refused ppo "model: '$SCRATCH/reward-model' holds a model with a scalar head" model="$SCRATCH/reward-model"
 refused dpo "model: '$SCRATCH/reward-model' holds a model with a scalar head" model="$SCRATCH/reward-model"
 refused sft "model: $SCRATCH/cut/model.safetensors: " model="$SCRATCH/cut"
 refused sft "model: $SCRATCH/cut-header/model.safetensors: " model="$SCRATCH/cut-header"
-refused sft "' holds neither model.safetensors nor" model="$SCRATCH/no-weights"
+refused sft "' holds neither model.safetensors nor model.safetensors.index.json: load other weights, such as pytorch_model.bin" model="$SCRATCH/no-weights"
 refused sft "$SCRATCH/no-tokenizer/tokenizer.json" model="$SCRATCH/no-tokenizer"
 refused sft "there is no tensor 'model.norm.weight'" model="$SCRATCH/no-head"
 refused sft "the tokenizer has" model="$SCRATCH/few-tokens"

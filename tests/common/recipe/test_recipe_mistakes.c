@@ -78,7 +78,8 @@ Test(recipe_mistakes, all_come_at_once_in_the_order_of_the_file)
             "r.yaml:7: seed: the key is given twice, first on line 1: keep one",
             "r.yaml:8: steps: expected a whole number of at least 1, found '0'",
             "r.yaml:10: data.prompts: expected at least one file for algorithm 'ppo', found none",
-            "r.yaml:11: data.epochs: unknown key; docs/recipe.md lists them",
+            "r.yaml:11: data.epochs: unknown key; docs/recipe.md lists them, docs/from-trl.md "
+            "those of TRL",
             "r.yaml:14: roles.reward.0.words.a: expected a number, found 'x'",
             "r.yaml:14: roles.reward.0.weight: expected a number, found 'y'",
             "command line: expected dotted.key=value, found 'steps'",
@@ -99,7 +100,7 @@ Test(recipe_mistakes, unknown_keys_are_told_what_was_meant)
          "generation.max_tokens: unknown key; did you mean 'generation.max_new_tokens'?"},
         {"roles.reward.0.wieght=1",
          "roles.reward.0.wieght: unknown key; did you mean 'roles.reward.0.weight'?"},
-        {"zebra=1", "zebra: unknown key; docs/recipe.md lists them"},
+        {"zebra=1", "zebra: unknown key; docs/recipe.md lists them, docs/from-trl.md those of TRL"},
     }));
 }
 
@@ -445,7 +446,8 @@ Test(recipe_mistakes, what_a_loaded_recipe_names_must_be_there)
         &world, "data.eval=/",
         "command line: data.eval: expected a file on a disk, found another kind of file '/'");
     expect_load(&world, "reference=/no/such",
-                "command line: reference: there is no model directory '/no/such'");
+                "command line: reference: there is no model directory '/no/such'; of the Hub's, hf "
+                "download NAME --local-dir DIR makes one");
     expect_load(&world, "roles.critic.model=/",
                 "command line: roles.critic.model: no config.json, so no Hugging Face model, is in "
                 "'/'");
