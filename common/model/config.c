@@ -226,8 +226,8 @@ static tr_status finish_layers(tr_model_config_t *config, const source_t *source
         if (config->attention_every > 0 && (i + 1) % config->attention_every != 0) {
             config->recurrent.bits[i / 64] |= bit;
         }
-        if (config->window > 0 && config->full_every > 0 && i >= config->window_from &&
-            (config->window_until == 0 || i < config->window_until) &&
+        if (config->window > 0 && config->full_every > 0 &&
+            (i < config->window_border) == config->window_before &&
             (i + 1) % config->full_every != 0) {
             config->sliding.bits[i / 64] |= bit;
         }

@@ -119,8 +119,8 @@ typedef struct tr_model_config {
     tr_layer_set_t unrotated; ///< layers without positions
     // What the layers in these sets are where config.json has no list of them:
     bool window_used;       ///< use_sliding_window
-    size_t window_from;     ///< max_window_layers: layers before it do not slide
-    size_t window_until;    ///< likewise of another family: later ones do not; 0: all may
+    size_t window_border;   ///< max_window_layers: layers from it on may slide,
+    bool window_before;     ///< or those before it
     size_t full_every;      ///< of n layers the last does not slide; 0: none slides
     size_t unrotated_every; ///< of n layers the last is not rotated; 0: all are
     // Mixtures of experts: 0 experts, and every layer has an MLP.

@@ -165,11 +165,14 @@ static json_t *value_of(const tr_model_config_t *config, const family_key_t *key
 {
     // The same offsets that config_keys.c reads into: what is written is read back.
     const void *field = (const char *)config + key->offset;
-    const size_t size =
-        key->kind == FAMILY_SIZE || key->kind == FAMILY_WINDOW ? *(const size_t *)field : 0;
+    size_t size;
     switch (key->kind) {
-    case FAMILY_SIZE: return json_integer((json_int_t)size);
-    case FAMILY_WINDOW: return size == 0 ? json_null() : json_integer((json_int_t)size);
+    case FAMILY_SIZE:
+    case FAMILY_COUNT:
+    case FAMILY_DERIVED: return json_integer((json_int_t) * (const size_t *)field);
+    case FAMILY_WINDOW:
+        size = *(const size_t *)field;
+        return size == 0 ? json_null() : json_integer((json_int_t)size);
     case FAMILY_REAL: return json_real(*(const double *)field);
     case FAMILY_CAP:
         return *(const float *)field > 0.0f ? json_real(float_value(*(const float *)field))

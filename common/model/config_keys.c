@@ -80,20 +80,33 @@ bool config_is_text(const json_t *value, const char *text)
     return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
 }
 
-/// A size is a whole number from 1; its bounds are far below 2^53, where doubles are exact.
+static bool is_size(family_key_kind_t kind)
+{
+    return kind == FAMILY_SIZE || kind == FAMILY_COUNT || kind == FAMILY_DERIVED ||
+           kind == FAMILY_WINDOW;
+}
+
+/// Whether null is 0, and not the default.
+static bool null_is_none(family_key_kind_t kind)
+{
+    return kind == FAMILY_DERIVED || kind == FAMILY_WINDOW || kind == FAMILY_CAP;
+}
+
+/// Bounds of sizes are far below 2^53, where doubles are exact.
 tr_status config_read_number(double *out, const source_t *source, const family_key_t *key)
 {
     const json_t *value = config_value(source, key->name);
-    const bool size = key->kind == FAMILY_SIZE || key->kind == FAMILY_WINDOW;
-    // null counts as missing, as transformers writes it for an option that is not set; for a window
-    // it is a value of its own.
+    const bool size = is_size(key->kind);
+    // null counts as missing, as transformers writes it for an option that is not set; of others it
+    // is a value of its own.
     if (value == NULL && !key->needed) {
-        const bool none = (key->kind == FAMILY_WINDOW || key->kind == FAMILY_CAP) &&
-                          json_object_get(source->object, key->name) != NULL;
+        const bool none =
+            null_is_none(key->kind) && json_object_get(source->object, key->name) != NULL;
         *out = none ? 0.0 : key->fallback;
         return TR_OK;
     }
-    double number = json_number_value(value), lowest = size ? 1.0 : key->lowest;
+    double number = json_number_value(value),
+           lowest = size && key->kind != FAMILY_COUNT ? 1.0 : key->lowest;
     bool right = size ? json_is_integer(value) : json_is_number(value);
     if (!right || !(number >= lowest && number <= key->highest)) {
         char expected[64];
@@ -364,6 +377,8 @@ tr_status config_read_key(tr_model_config_t *config, const source_t *source,
         }
         // fall through
     case FAMILY_SIZE:
+    case FAMILY_COUNT:
+    case FAMILY_DERIVED:
         TR_TRY(config_read_number(&number, source, key));
         *(size_t *)field = (size_t)number;
         return TR_OK;

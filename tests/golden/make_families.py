@@ -44,6 +44,7 @@ MODELS = {
     "qwen2_scalar": ("qwen2+", dict(head_dim=None, hidden_size=24, num_hidden_layers=1)),
     "qwen3": ("qwen3", dict()),
     "qwen3_biases": ("qwen3", dict(num_hidden_layers=1, attention_bias=True, tie_word_embeddings=True)),
+    "qwen3_sliding": ("qwen3", dict(num_hidden_layers=1, use_sliding_window=True, sliding_window=9, max_window_layers=0)),
     "qwen3_scalar": ("qwen3+", dict(num_hidden_layers=1)),
     "qwen3_5": ("qwen3_5_text", dict(num_hidden_layers=3, head_dim=8, layer_types=["linear_attention", "full_attention", "linear_attention"],
                                      rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.75,

@@ -24,7 +24,7 @@ static const family_key_t KEYS[] = {
     {"moe_intermediate_size", FAMILY_SIZE, FAMILY_FIELD(expert_intermediate), .fallback = 2048,
      .highest = 1 << 20},
     {"n_shared_experts", FAMILY_SIZE, FAMILY_FIELD(shared_experts), .fallback = 1, .highest = 1024},
-    {"first_k_dense_replace", FAMILY_WINDOW, FAMILY_FIELD(dense_first), .fallback = 3,
+    {"first_k_dense_replace", FAMILY_COUNT, FAMILY_FIELD(dense_first), .fallback = 3,
      .highest = TR_MODEL_LAYER_LIMIT},
     {"norm_topk_prob", FAMILY_BOOL, FAMILY_FIELD(router_normalized), .fallback = true},
     {"routed_scaling_factor", FAMILY_REAL, FAMILY_FIELD(router_scale), .fallback = 2.5,

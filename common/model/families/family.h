@@ -18,6 +18,8 @@
 /// How the value of a key is read and written.
 typedef enum family_key_kind {
     FAMILY_SIZE,      ///< size_t, from 1 to `highest`
+    FAMILY_COUNT,     ///< size_t, from 0 to `highest`
+    FAMILY_DERIVED,   ///< as a size; null is 0, whatever the default: it follows from others
     FAMILY_REAL,      ///< double, from `lowest` to `highest`
     FAMILY_FLOAT,     ///< the same as a float; 0 where null is the default
     FAMILY_GELU,      ///< tr_activation_t: a form of GELU by its name in transformers
@@ -91,7 +93,7 @@ enum { FAMILY_NO_LAYER = TR_MODEL_LAYER_LIMIT + 1 };
          .highest = TR_MODEL_LAYER_LIMIT},                                                      \
         {"num_attention_heads", FAMILY_SIZE, FAMILY_FIELD(heads), .needed = true,               \
          .highest = 4096},                                                                      \
-        {"num_key_value_heads", FAMILY_SIZE, FAMILY_FIELD(key_value_heads),                     \
+        {"num_key_value_heads", FAMILY_DERIVED, FAMILY_FIELD(key_value_heads),                  \
          .fallback = (kv_heads), .highest = 4096},                                              \
         {"head_dim", FAMILY_SIZE, FAMILY_FIELD(head_dim), .fallback = (dim), .highest = 4096},  \
         {"max_position_embeddings", FAMILY_SIZE, FAMILY_FIELD(max_positions),                   \

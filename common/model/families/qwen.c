@@ -5,14 +5,14 @@
 /// slides.
 #include "common/model/families/family.h"
 
-#define SLIDING_KEYS                                                                  \
-    {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},         \
-        {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096,     \
-         .highest = 1 << 24},                                                         \
-        {"max_window_layers", FAMILY_SIZE, FAMILY_FIELD(window_from), .fallback = 28, \
-         .highest = 1 << 24},                                                         \
-    {                                                                                 \
-        "layer_types", FAMILY_SLIDING, .offset = FAMILY_FIELD(sliding)                \
+#define SLIDING_KEYS                                                                     \
+    {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},            \
+        {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096,        \
+         .highest = 1 << 24},                                                            \
+        {"max_window_layers", FAMILY_COUNT, FAMILY_FIELD(window_border), .fallback = 28, \
+         .highest = 1 << 24},                                                            \
+    {                                                                                    \
+        "layer_types", FAMILY_SLIDING, .offset = FAMILY_FIELD(sliding)                   \
     }
 
 static const family_key_t KEYS_2[] = {
@@ -47,7 +47,7 @@ static const family_key_t KEYS_2_MOE[] = {
     FAMILY_TRUNK_KEYS(16, 0, 32768, 1e-6, 10000.0),
     {"use_sliding_window", FAMILY_BOOL, .offset = FAMILY_FIELD(window_used)},
     {"sliding_window", FAMILY_WINDOW, FAMILY_FIELD(window), .fallback = 4096, .highest = 1 << 24},
-    {"max_window_layers", FAMILY_SIZE, FAMILY_FIELD(window_until), .fallback = 28,
+    {"max_window_layers", FAMILY_COUNT, FAMILY_FIELD(window_border), .fallback = 28,
      .highest = 1 << 24},
     {"layer_types", FAMILY_SLIDING, .offset = FAMILY_FIELD(sliding)},
     FAMILY_QWEN_EXPERT_KEYS(60, 4, 1408, false),
@@ -115,7 +115,7 @@ const family_t family_qwen2_moe = {
     .model_type = "qwen2_moe",
     .causal = "Qwen2MoeForCausalLM",
     .scalar = "Qwen2MoeForSequenceClassification",
-    .base = {.full_every = 2},
+    .base = {.full_every = 2, .window_before = true},
     .keys = &QWEN2_MOE_KEYS,
     .tensors = &MOE_TENSORS,
     .unread = {".rotary_emb.inv_freq"},

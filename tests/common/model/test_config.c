@@ -355,6 +355,28 @@ Test(config, a_mixture_of_experts_is_read)
     cr_expect(tr_layer_set_has(&config.dense, 0) && !tr_layer_set_has(&config.dense, 1));
 }
 
+/// transformers' __post_init__ of these families: null heads of keys are the queries', and a border
+/// of 0 has all layers on one side.
+Test(config, zero_and_null_are_what_transformers_makes_of_them)
+{
+    static const struct {
+        const char *type;
+        bool slides;
+    } rows[] = {{"qwen2", true}, {"qwen3", true}, {"qwen2_moe", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"%s\", \"vocab_size\": 61, \"hidden_size\": 32, "
+                 "\"intermediate_size\": 44, \"num_hidden_layers\": 2, "
+                 "\"num_attention_heads\": 4, \"num_key_value_heads\": null, "
+                 "\"use_sliding_window\": true, \"sliding_window\": 7, \"max_window_layers\": 0}",
+                 rows[i].type);
+        const tr_model_config_t config = loaded(text, NULL);
+        cr_expect_eq(config.key_value_heads, config.heads);
+        cr_expect_eq(tr_layer_set_has(&config.sliding, 0), rows[i].slides, "%s", rows[i].type);
+    }
+}
+
 #define LATENT                                                                    \
     "{\"model_type\": \"deepseek_v3\", \"vocab_size\": 61, \"hidden_size\": 32, " \
     "\"intermediate_size\": 44, \"num_hidden_layers\": 4, \"num_attention_heads\": 4"

@@ -9,6 +9,8 @@ static size_t size_of_field(family_key_kind_t kind)
 {
     switch (kind) {
     case FAMILY_SIZE:
+    case FAMILY_COUNT:
+    case FAMILY_DERIVED:
     case FAMILY_WINDOW: return sizeof(size_t);
     case FAMILY_REAL: return sizeof(double);
     case FAMILY_CAP:
@@ -33,7 +35,7 @@ static void check_key(const family_key_t *key)
         cr_expect_not_null(only, "%s: '%s' is no JSON", key->name, key->only);
         json_decref(only);
     }
-    if (key->kind == FAMILY_SIZE) {
+    if (key->kind == FAMILY_SIZE || key->kind == FAMILY_COUNT || key->kind == FAMILY_DERIVED) {
         cr_expect(key->highest >= 1.0 && key->fallback <= key->highest, "%s", key->name);
         cr_expect_not(key->needed && key->fallback > 0.0, "%s is needed and has a default",
                       key->name);
