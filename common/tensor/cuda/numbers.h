@@ -48,7 +48,14 @@ static __device__ __forceinline__ float cuda_exp(float x)
 /// v_tanh of cpu/simd.h, a lane.
 static __device__ __forceinline__ float cuda_tanh(float x)
 {
-    return 1.0f - 2.0f / (cuda_exp(x + x) + 1.0f);
+    const float square = x * x;
+    float p = -5.70498872745e-3f;
+    p = fmaf(p, square, 2.06390887954e-2f);
+    p = fmaf(p, square, -5.37397155531e-2f);
+    p = fmaf(p, square, 1.33314422036e-1f);
+    p = fmaf(p, square, -3.33332819422e-1f);
+    const float near = fmaf(p * square, x, x);
+    return square < 0.390625f ? near : 1.0f - 2.0f / (cuda_exp(x + x) + 1.0f);
 }
 
 /// v_sigmoid of cpu/simd.h, a lane.

@@ -158,6 +158,7 @@ Test(logprob, equals_the_formula)
 {
     check_logprob(false, 0.0f);
     check_logprob(false, 1.5f);
+    check_logprob(false, 3000.0f); // what the cap's tanh loses near 0 would be multiplied by it
 }
 
 /// Twenty likely tokens and a long tail, of which each is less than the rounding of their sum.
