@@ -200,6 +200,26 @@ z
 {{ 1_000 }} {{ 1.5e3 }} {{ 1e-3 }} {{ 0 }} {{ 10.25 }}
 @@
 {% set ns = namespace() %}{% set ns.x = 'é' %}{{ ns.x }}{{ ns is mapping }}{{ ns is iterable }}{% set ns2 = namespace({'q': 1}) %}{{ ns2.q }}
+@@
+{% set g = ms | selectattr('role', 'eq', 'user') %}{% for x in g %}a{% endfor %}{% for x in g %}b{% endfor %}{{ 'true' if g else 'false' }}{{ not (l | reject('in', l)) }}{{ (l | map('string')) is sequence }}{{ g is iterable }}
+@@
+{% set g = ms | map(attribute='role') %}{{ g | first }}{{ 'assistant' in g }}{{ g | list }}{{ 'x' in g }}{{ g | first }}|{{ (l | reverse)[0] }}{{ l | reverse | reverse }}{{ (l | unique)[0] }}{{ (missing | select) and 1 }}
+@@
+{{ d.items()[0] }}{{ d.keys()[0] }}{{ (d | items)[0] }}{{ d.items() | length }}{{ 'z' in d.keys() }}{{ 'x' in d.values() }}{{ ({}.keys() and 1) | length }}{% for i in [1, 2] %}{% for k, v in d.items() %}{{ k }}{% endfor %}{% endfor %}{{ d | dictsort | length }}
+@@
+{{ range(5)[2] }}{{ range(9)[1:6:2] | list }}{{ range(3) | length }}{{ range(0) or 'none' }}{{ 2 in range(3) }}{{ range(3) == [0, 1, 2] }}{{ range(3) == range(0, 3) }}{{ range(3) is sequence }}{{ d.keys() is sequence }}
+@@
+{{ l | map('string') | length }}
+@@
+{{ l | select | last }}
+@@
+{{ l | select | tojson }}
+@@
+{{ d.keys() | tojson }}
+@@
+{{ 1e400 | int }}
+@@
+{{ '9007199254740993' | int }} {{ ' 12 ' | int }} {{ '1e3' | int }} {{ 'x' | int }} {{ '1e400' | int(7) }} {{ true | abs }} {{ -0.0 | abs }} {{ (-0.0) | abs }} {{ (-3) | abs }}
 """.strip("\n").split("\n@@\n")
 
 

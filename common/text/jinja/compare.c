@@ -61,7 +61,7 @@ static tr_status equal(bool *truth, jinja_run_t *run, const jinja_value_t *a,
     } else if (a->type == JINJA_TEXT) {
         *truth = jinja_text_equal(a->text, b->text);
         status = jinja_spend(run, a->text.length / 64);
-    } else if (jinja_is_list(a)) {
+    } else if (jinja_is_sequence(a)) {
         status = equal_lists(truth, run, a->list, b->list);
     } else if (a->type == JINJA_DICT) {
         status = equal_dicts(truth, run, a->dict, b->dict);
@@ -109,6 +109,18 @@ static tr_status less(bool *truth, jinja_run_t *run, const jinja_value_t *a, con
     return status;
 }
 
+/// Whether an item is equal. A generator is walked up to it.
+static tr_status contains_item(bool *truth, jinja_run_t *run, const jinja_value_t *a,
+                               const jinja_value_t *b)
+{
+    size_t i = 0;
+    for (; i < b->list->count && !*truth; i++) {
+        TR_TRY(equal(truth, run, a, &b->list->items[i]));
+    }
+    jinja_list_drop(b->list, b->type == JINJA_GENERATOR ? i : 0);
+    return TR_OK;
+}
+
 static tr_status contains(bool *truth, jinja_run_t *run, const jinja_value_t *a,
                           const jinja_value_t *b)
 {
@@ -129,10 +141,9 @@ static tr_status contains(bool *truth, jinja_run_t *run, const jinja_value_t *a,
         return TR_OK;
     case JINJA_LIST:
     case JINJA_TUPLE:
-        for (size_t i = 0; i < b->list->count && !*truth; i++) {
-            TR_TRY(equal(truth, run, a, &b->list->items[i]));
-        }
-        return TR_OK;
+    case JINJA_RANGE:
+    case JINJA_VIEW:
+    case JINJA_GENERATOR: return contains_item(truth, run, a, b);
     default: return jinja_refuse(run, "in", a, b);
     }
 }

@@ -1,5 +1,6 @@
 // Filters of texts, numbers and single values. Jinja's filters of texts take any value and write it
 // first.
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,34 +260,58 @@ static tr_status filter_length(jinja_value_t *result, jinja_run_t *run, const ji
         *result = jinja_integer((int64_t)jinja_count(self->text));
         return jinja_spend(run, self->text.length / 64);
     case JINJA_LIST:
-    case JINJA_TUPLE: *result = jinja_integer((int64_t)self->list->count); return TR_OK;
+    case JINJA_TUPLE:
+    case JINJA_RANGE:
+    case JINJA_VIEW: *result = jinja_integer((int64_t)self->list->count); return TR_OK;
     case JINJA_DICT: *result = jinja_integer((int64_t)self->dict->count); return TR_OK;
     default: return jinja_fail(run, "a %s has no length", jinja_type_name(self));
     }
 }
 
-/// A text as a number; false: it is none. Python takes white space around it and `_` within.
-static bool parse_number(double *number, jinja_text_t text)
+/// A text as C writes a number; false: it is none. Python takes white space around it and `_`
+/// within.
+static bool plain_number(char digits[64], jinja_text_t text)
 {
-    char digits[64], *end;
     size_t length = 0;
     text = jinja_strip(text, NULL, true, true);
     for (size_t i = 0; i < text.length; i++) {
-        if (length + 1 == sizeof digits || strchr("xXpP(", text.data[i]) != NULL) {
+        if (length + 1 == 64 || strchr("xXpP(", text.data[i]) != NULL) {
             return false;
         }
         digits[length] = text.data[i];
         length += text.data[i] != '_';
     }
     digits[length] = '\0';
+    return length > 0;
+}
+
+static bool parse_number(double *number, jinja_text_t text)
+{
+    char digits[64], *end;
+    if (!plain_number(digits, text)) {
+        return false;
+    }
     *number = strtod(digits, &end);
-    return length > 0 && *end == '\0';
+    return *end == '\0';
+}
+
+/// A whole number that a double may not hold.
+static bool parse_whole(int64_t *number, jinja_text_t text)
+{
+    char digits[64], *end;
+    if (!plain_number(digits, text)) {
+        return false;
+    }
+    errno = 0;
+    *number = strtoll(digits, &end, 10);
+    return *end == '\0' && errno == 0;
 }
 
 static tr_status filter_int(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
     const jinja_value_t *self = call->self;
     double number = NAN;
+    int64_t whole;
     if (call->given[1] != NULL) {
         return jinja_fail(run, "int: a base is not understood");
     }
@@ -294,15 +319,20 @@ static tr_status filter_int(jinja_value_t *result, jinja_run_t *run, const jinja
         *result = jinja_integer(jinja_whole(self));
         return TR_OK;
     }
+    *result = call->given[0] != NULL ? *call->given[0] : jinja_integer(0);
     if (self->type == JINJA_REAL) {
         number = self->real;
     } else if (self->type == JINJA_TEXT) {
+        if (parse_whole(&whole, self->text)) {
+            *result = jinja_integer(whole);
+            return TR_OK;
+        }
         number = parse_number(&number, self->text) ? number : NAN;
     }
-    if (isfinite(number) && fabs(number) < 0x1p63) {
+    if (fabs(number) < 0x1p63) {
         *result = jinja_integer((int64_t)number);
-    } else {
-        *result = call->given[0] != NULL ? *call->given[0] : jinja_integer(0);
+    } else if (isfinite(number) || (isinf(number) && self->type == JINJA_REAL)) {
+        return jinja_fail(run, "int: a number has more than 64 bits");
     }
     return TR_OK;
 }
@@ -324,13 +354,13 @@ static tr_status filter_float(jinja_value_t *result, jinja_run_t *run, const jin
 
 static tr_status filter_abs(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    const jinja_value_t zero = jinja_integer(0);
     TR_TRY(expect_number(run, call->self));
-    if (jinja_number(call->self) < 0) {
-        return jinja_binary(result, run, JINJA_SUBTRACT, &zero, call->self);
+    if (call->self->type == JINJA_REAL) {
+        *result = jinja_real(fabs(call->self->real));
+        return TR_OK;
     }
-    *result = *call->self;
-    return TR_OK;
+    const jinja_value_t zero = jinja_integer(0), whole = jinja_integer(jinja_whole(call->self));
+    return jinja_binary(result, run, whole.integer < 0 ? JINJA_SUBTRACT : JINJA_ADD, &zero, &whole);
 }
 
 /// As Python's round: to even digits, decided by the exact number.

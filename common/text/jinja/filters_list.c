@@ -1,5 +1,4 @@
-// Filters of lists and mappings. Where Jinja gives a generator, a list stands here: templates walk
-// it, count it or join it.
+// Filters of lists and mappings. What Jinja computes while it is walked is computed at once here.
 #include <string.h>
 
 #include "common/text/jinja/filters.h"
@@ -64,12 +63,19 @@ static tr_status filter_first(jinja_value_t *result, jinja_run_t *run, const jin
     TR_TRY(jinja_iterate(&items, run, call->self));
     *result = items->count > 0 ? items->items[0]
                                : jinja_undefined(JINJA_LITERAL("the first item of nothing"));
+    if (call->self->type == JINJA_GENERATOR && items->count > 0) { // the others are left
+        *call->self->list = *items;
+        jinja_list_drop(call->self->list, 1);
+    }
     return TR_OK;
 }
 
 static tr_status filter_last(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
     const jinja_list_t *items;
+    if (call->self->type == JINJA_GENERATOR) {
+        return jinja_fail(run, "last: a generator is walked from its start: use 'list' before");
+    }
     TR_TRY(jinja_iterate(&items, run, call->self));
     *result = items->count > 0 ? items->items[items->count - 1]
                                : jinja_undefined(JINJA_LITERAL("the last item of nothing"));
@@ -80,16 +86,17 @@ static tr_status filter_reverse(jinja_value_t *result, jinja_run_t *run, const j
 {
     const jinja_list_t *items;
     jinja_builder_t builder = {.run = run};
+    const jinja_type_t type = call->self->type;
     TR_TRY(jinja_iterate(&items, run, call->self));
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, type == JINJA_GENERATOR ? JINJA_LIST : JINJA_GENERATOR);
     for (size_t i = items->count; i-- > 0;) {
         TR_TRY(jinja_spend(run, 1));
         jinja_list_add(&run->memory, result->list, items->items[i]);
-        if (call->self->type == JINJA_TEXT) {
+        if (type == JINJA_TEXT) {
             jinja_append_text(&builder, items->items[i].text);
         }
     }
-    return call->self->type == JINJA_TEXT ? jinja_finish(result, &builder) : TR_OK;
+    return type == JINJA_TEXT ? jinja_finish(result, &builder) : TR_OK;
 }
 
 static tr_status filter_join(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
@@ -122,7 +129,7 @@ static void add_pair(jinja_run_t *run, jinja_list_t *list, jinja_value_t key, ji
 static tr_status filter_items(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
     const jinja_value_t *self = call->self;
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_GENERATOR);
     if (self->type == JINJA_UNDEFINED) {
         return TR_OK;
     }
@@ -169,7 +176,7 @@ static tr_status filter_map(jinja_value_t *result, jinja_run_t *run, const jinja
         return jinja_fail(run, "map: expected a filter's name, or an attribute");
     }
     TR_TRY(jinja_iterate(&items, run, call->self));
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_GENERATOR);
     for (size_t i = 0; i < items->count; i++) {
         const jinja_arguments_t rest = rest_of(arguments, by_name);
         jinja_value_t item;
@@ -195,7 +202,7 @@ static tr_status choose(jinja_value_t *result, jinja_run_t *run, const jinja_cal
         return jinja_fail(run, "expected the name of %s", attribute ? "an attribute" : "a test");
     }
     TR_TRY(jinja_iterate(&items, run, call->self));
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_GENERATOR);
     for (size_t i = 0; i < items->count; i++) {
         const jinja_arguments_t rest = rest_of(arguments, (size_t)attribute + tests);
         jinja_value_t part;
@@ -286,6 +293,7 @@ static tr_status filter_dictsort(jinja_value_t *result, jinja_run_t *run, const 
                           jinja_type_name(call->self));
     }
     TR_TRY(filter_items(result, run, call));
+    result->type = JINJA_LIST;
     return jinja_sort(run, result->list->items, result->list->count, item_less, &order);
 }
 
@@ -295,7 +303,7 @@ static tr_status filter_unique(jinja_value_t *result, jinja_run_t *run, const ji
     jinja_value_t seen = jinja_list(&run->memory, JINJA_LIST), key;
     const jinja_list_t *items;
     TR_TRY(jinja_iterate(&items, run, call->self));
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_GENERATOR);
     for (size_t i = 0; i < items->count; i++) {
         bool known = false;
         TR_TRY(key_of(&key, run, &order, &items->items[i]));

@@ -31,7 +31,7 @@ static tr_status call_range(jinja_value_t *result, jinja_run_t *run, const jinja
         }
         bounds[count == 1 ? 1 : i] = jinja_whole(value);
     }
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_RANGE);
     if (bounds[2] == 0) {
         return jinja_fail(run, "range: the step is zero");
     }

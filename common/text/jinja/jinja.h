@@ -7,8 +7,9 @@
 /// sentence with its line.
 ///
 /// Left out, and refused by name: block, extends, include, import, autoescape; recursive loops;
-/// `*` and `**` in calls; the formatting of texts by `%` and `format`. Whole numbers have 64 bits.
-/// upper, lower, title and capitalize map each character to one.
+/// `*` and `**` in calls; the formatting of texts by `%` and `format`; the text of what is no list:
+/// ranges, views of mappings, and the generators that map, select and their kin give. Whole numbers
+/// have 64 bits. upper, lower, title and capitalize map each character to one.
 ///
 /// The folder, in the order of the work: lexer, parse_expressions and parse_statements (a tree,
 /// node.h); evaluate and execute, with operators; what templates can call, a table each: filters,

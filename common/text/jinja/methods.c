@@ -62,18 +62,22 @@ static tr_status method_get(jinja_value_t *result, jinja_run_t *run, const jinja
 
 static tr_status method_items(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return by_filter(result, run, call, JINJA_LITERAL("items"));
+    TR_TRY(by_filter(result, run, call, JINJA_LITERAL("items")));
+    result->type = JINJA_VIEW;
+    return TR_OK;
 }
 
 static tr_status method_keys(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
-    return by_filter(result, run, call, JINJA_LITERAL("list"));
+    TR_TRY(by_filter(result, run, call, JINJA_LITERAL("list")));
+    result->type = JINJA_VIEW;
+    return TR_OK;
 }
 
 static tr_status method_values(jinja_value_t *result, jinja_run_t *run, const jinja_call_t *call)
 {
     const jinja_dict_t *dict = call->self->dict;
-    *result = jinja_list(&run->memory, JINJA_LIST);
+    *result = jinja_list(&run->memory, JINJA_VIEW);
     for (size_t i = 0; i < dict->count; i++) {
         TR_TRY(jinja_spend(run, 1));
         jinja_list_add(&run->memory, result->list, dict->values[i]);

@@ -16,7 +16,7 @@ static tr_status characters(jinja_list_t *list, jinja_run_t *run, jinja_text_t t
 
 tr_status jinja_iterate(const jinja_list_t **items, jinja_run_t *run, const jinja_value_t *value)
 {
-    if (jinja_is_list(value)) {
+    if (jinja_is_sequence(value) || value->type == JINJA_VIEW) {
         *items = value->list;
         return TR_OK;
     }
@@ -25,6 +25,10 @@ tr_status jinja_iterate(const jinja_list_t **items, jinja_run_t *run, const jinj
     switch (value->type) {
     case JINJA_UNDEFINED: return TR_OK;
     case JINJA_TEXT: return characters(list.list, run, value->text);
+    case JINJA_GENERATOR:
+        *list.list = *value->list;
+        *value->list = (jinja_list_t){0};
+        return TR_OK;
     case JINJA_DICT:
         list.list->items = value->dict->keys;
         list.list->count = list.list->capacity = value->dict->count;
@@ -60,7 +64,7 @@ tr_status jinja_item(jinja_value_t *result, jinja_run_t *run, const jinja_value_
     if (object->type == JINJA_TEXT && place) {
         return text_item(result, run, object->text, jinja_whole(index));
     }
-    if (jinja_is_list(object) && place) {
+    if (jinja_is_sequence(object) && place) {
         int64_t at = jinja_whole(index), count = (int64_t)object->list->count;
         at += at < 0 ? count : 0;
         *result = at >= 0 && at < count ? object->list->items[at]
@@ -208,7 +212,7 @@ tr_status jinja_slice(jinja_value_t *result, jinja_run_t *run, const jinja_value
     if (object->type == JINJA_UNDEFINED) {
         return jinja_fail(run, "'%.*s' is undefined", (int)object->text.length, object->text.data);
     }
-    if (!text && !jinja_is_list(object)) {
+    if (!text && !jinja_is_sequence(object)) {
         *result = jinja_undefined(JINJA_LITERAL("a slice"));
         return TR_OK;
     }

@@ -39,10 +39,11 @@ TEST(string, self->type == JINJA_TEXT)
 TEST(mapping, self->type == JINJA_DICT)
 TEST(callable, self->type == JINJA_FUNCTION)
 // Undefined has a length (0) and items (none) in Jinja, and a mapping can be indexed.
-TEST(sequence, jinja_is_list(self) || self->type == JINJA_TEXT || self->type == JINJA_DICT ||
+TEST(sequence, jinja_is_sequence(self) || self->type == JINJA_TEXT || self->type == JINJA_DICT ||
                    self->type == JINJA_UNDEFINED)
-TEST(iterable, jinja_is_list(self) || self->type == JINJA_TEXT || self->type == JINJA_DICT ||
-                   self->type == JINJA_UNDEFINED || self->type == JINJA_LOOP)
+TEST(iterable, jinja_is_sequence(self) || self->type == JINJA_TEXT || self->type == JINJA_DICT ||
+                   self->type == JINJA_UNDEFINED || self->type == JINJA_LOOP ||
+                   self->type == JINJA_VIEW || self->type == JINJA_GENERATOR)
 
 COMPARISON(equal, JINJA_EQUAL)
 COMPARISON(unequal, JINJA_UNEQUAL)
@@ -89,7 +90,7 @@ static tr_status test_same(jinja_value_t *result, jinja_run_t *run, const jinja_
     if (a->type != b->type) {
         return TR_OK;
     }
-    if (jinja_is_list(a) || a->type == JINJA_DICT) {
+    if (jinja_is_sequence(a) || a->type == JINJA_DICT) {
         result->truth = a->dict == b->dict; // whichever pointer it is
         return TR_OK;
     }

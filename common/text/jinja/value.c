@@ -10,8 +10,10 @@ const char *jinja_type_name(const jinja_value_t *value)
         [JINJA_BOOL] = "truth value",    [JINJA_INTEGER] = "whole number",
         [JINJA_REAL] = "real number",    [JINJA_TEXT] = "text",
         [JINJA_LIST] = "list",           [JINJA_TUPLE] = "tuple",
-        [JINJA_DICT] = "mapping",        [JINJA_NAMESPACE] = "namespace",
-        [JINJA_LOOP] = "loop",           [JINJA_FUNCTION] = "function",
+        [JINJA_RANGE] = "range",         [JINJA_DICT] = "mapping",
+        [JINJA_NAMESPACE] = "namespace", [JINJA_VIEW] = "view of a mapping",
+        [JINJA_GENERATOR] = "generator", [JINJA_LOOP] = "loop",
+        [JINJA_FUNCTION] = "function",
     };
     return names[value->type];
 }
@@ -30,6 +32,13 @@ void jinja_list_add(jinja_memory_t *memory, jinja_list_t *list, jinja_value_t it
 {
     list->items = jinja_grow(memory, list->items, list->count, &list->capacity, sizeof item);
     list->items[list->count++] = item;
+}
+
+void jinja_list_drop(jinja_list_t *list, size_t count)
+{
+    list->items += count;
+    list->count -= count;
+    list->capacity -= count;
 }
 
 void jinja_dict_add(jinja_memory_t *memory, jinja_dict_t *dict, jinja_value_t key,
@@ -62,10 +71,13 @@ bool jinja_truth(const jinja_value_t *value)
     case JINJA_REAL: return value->real != 0;
     case JINJA_TEXT: return value->text.length > 0;
     case JINJA_LIST:
-    case JINJA_TUPLE: return value->list->count > 0;
+    case JINJA_TUPLE:
+    case JINJA_RANGE:
+    case JINJA_VIEW: return value->list->count > 0;
     case JINJA_DICT: return value->dict->count > 0;
     case JINJA_NAMESPACE:
-    case JINJA_LOOP: // the variable is there while there is an item
+    case JINJA_GENERATOR: // also where nothing is left
+    case JINJA_LOOP:      // the variable is there while there is an item
     case JINJA_FUNCTION: return true;
     }
     return true;

@@ -19,8 +19,11 @@ typedef enum jinja_type {
     JINJA_TEXT,
     JINJA_LIST,
     JINJA_TUPLE,
+    JINJA_RANGE, ///< list
     JINJA_DICT,
     JINJA_NAMESPACE, ///< dict
+    JINJA_VIEW,      ///< list: of a mapping's keys, values or items
+    JINJA_GENERATOR, ///< list: what is left of it; whoever walks it takes it
     JINJA_LOOP,
     JINJA_FUNCTION
 } jinja_type_t;
@@ -46,7 +49,7 @@ struct jinja_value {
         int64_t integer;
         double real;
         jinja_text_t text;
-        jinja_list_t *list; ///< of lists and tuples
+        jinja_list_t *list; ///< of lists, tuples, ranges, views and generators
         jinja_dict_t *dict;
         jinja_loop_t *loop;
         const jinja_function_t *function;
@@ -102,6 +105,12 @@ static inline bool jinja_is_list(const jinja_value_t *value)
     return value->type == JINJA_LIST || value->type == JINJA_TUPLE;
 }
 
+/// What has places.
+static inline bool jinja_is_sequence(const jinja_value_t *value)
+{
+    return jinja_is_list(value) || value->type == JINJA_RANGE;
+}
+
 /// A truth value counts as the number 0 or 1.
 static inline bool jinja_is_number(const jinja_value_t *value)
 {
@@ -111,10 +120,12 @@ static inline bool jinja_is_number(const jinja_value_t *value)
 /// "text", "list", ...: for sentences.
 const char *jinja_type_name(const jinja_value_t *value);
 
-/// An empty list, tuple, mapping or namespace.
+/// An empty list of any type that has one, an empty mapping or namespace.
 jinja_value_t jinja_list(jinja_memory_t *memory, jinja_type_t type);
 jinja_value_t jinja_dict(jinja_memory_t *memory, jinja_type_t type);
 void jinja_list_add(jinja_memory_t *memory, jinja_list_t *list, jinja_value_t item);
+/// Drops the first items, which a generator gave.
+void jinja_list_drop(jinja_list_t *list, size_t count);
 /// Adds a key that the mapping has not.
 void jinja_dict_add(jinja_memory_t *memory, jinja_dict_t *dict, jinja_value_t key,
                     jinja_value_t value);
