@@ -67,8 +67,8 @@ const tr_added_token_t *tr_added_tokens_at(const tr_added_tokens_t *tokens, cons
     return longest;
 }
 
-/// A token in the form in which it is looked for. Its own text in the vocabulary of added tokens is
-/// what its id is decoded to.
+/// A token in the form in which it is looked for, which is what its id is decoded to. The
+/// vocabulary of added tokens has it by its own text too.
 static tr_status parse_token(tr_tokenizer_t *tokenizer, const json_t *node, size_t index,
                              tr_error_t *err)
 {
@@ -89,6 +89,11 @@ static tr_status parse_token(tr_tokenizer_t *tokenizer, const json_t *node, size
     if (normalized) {
         tr_text_place_t place = TR_TEXT_BEGINS;
         TR_TRY(tr_tokenizer_normalize(&text, tokenizer, &place, err));
+        if (text.length == 0) { // likewise
+            tr_bytes_release(&text);
+            return TR_OK;
+        }
+        tr_vocab_add(tokenizer->added, text.data, text.length, id);
     }
     tr_added_tokens_t *tokens = normalized ? &tokenizer->normalized : &tokenizer->raw;
     tokens->items[tokens->count++] = (tr_added_token_t){
@@ -118,7 +123,7 @@ static void mark_special(tr_tokenizer_t *tokenizer, const json_t *list)
 tr_status tr_tokenizer_parse_added(tr_tokenizer_t *tokenizer, const json_t *list, tr_error_t *err)
 {
     size_t count = json_array_size(list);
-    tokenizer->added = tr_vocab_new(count);
+    tokenizer->added = tr_vocab_new(2 * count);
     tokenizer->raw.items = tr_calloc(count + 1, sizeof *tokenizer->raw.items);
     tokenizer->normalized.items = tr_calloc(count + 1, sizeof *tokenizer->normalized.items);
     for (size_t i = 0; i < count; i++) {

@@ -163,6 +163,9 @@ static tr_status encode_added(encoding_t *encoding, const char *text, size_t len
             size_t space = tr_utf8_space_before(text, 0, start);
             start = space > done ? space : done; // what an earlier token took is gone
         }
+        if (start >= end) { // all of it, where the token is white space
+            continue;
+        }
         end = token->rstrip ? tr_utf8_space_after(text, end, length) : end;
         if (start > done) {
             TR_TRY(encode_between(encoding, text + done, start - done,

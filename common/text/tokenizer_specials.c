@@ -308,23 +308,23 @@ static void add_specials(added_t *added, const json_t *names, const json_t *extr
 }
 
 /// What the library has before anything is added: the file's list, of which a class that is built
-/// anew has nothing. Tokens without an id get one.
-static void begin(added_t *added, const tr_tokenizer_source_t *source)
+/// anew has nothing.
+static tr_status begin(added_t *added, const tr_tokenizer_source_t *source, tr_error_t *err)
 {
     size_t i;
     json_t *value;
     json_array_foreach(json_object_get(source->root, "added_tokens"), i, value)
     {
-        const char *text = source->class == NULL || source->whole ? content_of(value) : NULL;
-        if (text != NULL && json_object_get(value, "id") == NULL) {
-            add(added, token_of(value, false));
-        } else if (text != NULL) {
-            json_int_t id = tr_tokenizer_parse_id(json_object_get(value, "id"));
-            tr_vocab_add(added->places, text, strlen(text), (int32_t)json_array_size(added->list));
-            json_array_append(added->list, value);
-            added->largest = id > added->largest ? id : added->largest;
+        const json_t *id = json_object_get(value, "id");
+        // Only tiktoken's names have no id.
+        if (content_of(value) == NULL || (id != NULL && tr_tokenizer_parse_id(id) < 0)) {
+            return tr_fail(err, TR_ERR_FORMAT, "added_tokens[%zu]: expected content and id", i);
+        }
+        if (source->class == NULL || source->whole) {
+            add(added, json_copy(value));
         }
     }
+    return TR_OK;
 }
 
 // The template
@@ -388,7 +388,8 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     size_t room = json_array_size(json_object_get(source->root, "added_tokens")) + list.count +
                   json_object_size(names) + json_array_size(extra) + reserved;
     added_t added = {json_array(), tr_vocab_new(room), vocab, (json_int_t)source->token_count, -1};
-    begin(&added, source);
+    tr_status status;
+    TR_TRY_GOTO(begin(&added, source, err), done);
     if (source->reserves) {
         add_reserved(&added, reserved, numbered, extra);
     }
@@ -402,12 +403,14 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     } else if (tr_tokenizer_class_drops_template(source->class)) {
         json_object_set_new(source->root, "post_processor", json_null());
     }
-    json_object_set_new(source->root, "added_tokens", added.list);
+    json_object_set(source->root, "added_tokens", added.list);
+done:
+    json_decref(added.list);
     tr_vocab_destroy(&added.places);
     free(list.items);
     json_decref(numbered);
     json_decref(extra);
     json_decref(source->names);
     source->names = names;
-    return TR_OK;
+    return status;
 }

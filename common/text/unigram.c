@@ -129,14 +129,18 @@ typedef struct best {
 
 static const size_t NONE = SIZE_MAX;
 
-static void offer(best_t *best, double score, size_t start, int32_t id)
+/// Whether it is the best way so far.
+static bool offer(best_t *best, double score, size_t start, int32_t id)
 {
-    if (best->start == NONE || score > best->score) {
+    const bool better = best->start == NONE || score > best->score;
+    if (better) {
         *best = (best_t){.score = score, .start = start, .id = id};
     }
+    return better;
 }
 
 /// The tokens that begin at a character of n bytes, and unk where none is that character alone.
+/// False: unk would be the best, and there is none.
 static bool look(best_t *best, const tr_unigram_t *unigram, const char *piece, size_t length,
                  size_t at, size_t n)
 {
@@ -154,10 +158,8 @@ static bool look(best_t *best, const tr_unigram_t *unigram, const char *piece, s
             alone = alone || end + 1 == at + n;
         }
     }
-    if (!alone && unigram->unk >= 0) {
-        offer(&best[at + n], unigram->unk_score + best[at].score, at, unigram->unk);
-    }
-    return alone || unigram->unk >= 0;
+    return alone || !offer(&best[at + n], unigram->unk_score + best[at].score, at, unigram->unk) ||
+           unigram->unk >= 0;
 }
 
 /// Appends what unknown text becomes: it may be a token after all when neighbours are joined, else

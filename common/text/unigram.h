@@ -15,8 +15,8 @@ tr_unigram_t *tr_unigram_new(const tr_vocab_t *vocab, const double *scores, int3
                              bool byte_fallback);
 void tr_unigram_destroy(tr_unigram_t **unigram);
 
-/// Appends the ids of a piece: `length` bytes of valid UTF-8. False if a character has no token and
-/// there is no unk.
+/// Appends the ids of a piece: `length` bytes of valid UTF-8. False if unk is needed and there is
+/// none.
 bool tr_unigram_encode(tr_ids_t *ids, const tr_unigram_t *unigram, const char *piece,
                        size_t length);
 

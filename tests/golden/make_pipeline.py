@@ -43,6 +43,7 @@ MODELS = {
     "some_bytes": {**bpe(unk_token="?"), "vocab": {k: v for k, v in bpe()["vocab"].items() if k not in ("<0xC3>", "<0xE2>")}},
     "unigram": unigram(),
     "unigram_bytes": unigram(bytes=True, byte_fallback=True),
+    "unigram_whole": unigram(unk_id=None, vocab=[["\u2581", -2.0], ["xy", -1.0], ["x", -3.0]]),
 }
 FUSE = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]}
 
@@ -76,8 +77,9 @@ ADDED = [token("<x>", 0, special=True), token("<l>", 1, lstrip=True), token("<r>
 
 
 def cases():
-    """Yields (parts of a tokenizer.json, whether its text is all code points too)."""
-    for name in MODELS:
+    """Yields (parts of a tokenizer.json, whether its text is all code points, or its texts)."""
+    yield {"model": "unigram_whole"}, ["xy", "xyxxy", "x\u2581"]  # y alone has no token, and nothing stands for it
+    for name in [name for name in MODELS if name != "unigram_whole"]:
         yield {"model": name}, False
         yield {"model": name, "pre_tokenizer": split(r"\s+", "MergedWithNext")}, False
     for name in SIMPLE:
@@ -104,6 +106,12 @@ def cases():
         for regex in (True, False):
             yield {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "use_regex": regex, "trim_offsets": True}, "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}, "added_tokens": ADDED}, False
     yield {"normalizer": {"type": "Lowercase"}, "added_tokens": ADDED}, False
+    # Ids are the library's, not the file's; normalized tokens are decoded to what is looked for; what white space took leaves none.
+    other = [token("ab", 30, normalized=True), token("<x>", 50), token("UP", 40, normalized=True), token("h", 90)]
+    yield {"normalizer": {"type": "Lowercase"}, "added_tokens": other}, False
+    yield {"normalizer": {"type": "Prepend", "prepend": "\u2581"}, "added_tokens": other}, False
+    yield {"added_tokens": [token("a", 0, rstrip=True), token("  ", 1, lstrip=True)]}, False
+    yield {"model": "unigram", "added_tokens": [token("<x>", 9), token("aa", 77)]}, False
     steps = [{"type": "ByteFallback"}, replace("a+", "", "Regex"), {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 1}]
     yield {"decoder": sequence("decoders", *steps)}, False
     yield {"decoder": sequence("decoders", replace("\u2581", " "), {"type": "ByteFallback"}, {"type": "Strip", "content": "a", "start": 1, "stop": 0})}, False
@@ -125,9 +133,9 @@ def golden(parts, everything):
     full = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None}
     full |= {"post_processor": None, "decoder": FUSE, **parts, "model": MODELS[parts.get("model", "bpe")]}
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(full))
-    texts = [text for text in TEXTS if everything is False or text == ""]
+    texts = everything if isinstance(everything, list) else [text for text in TEXTS if everything is False or text == ""]
     case = {"parts": parts, "texts": [[text, ids, decode(tokenizer, ids)] for text in texts for ids in [tokenizer.encode(text).ids]]}
-    if everything:
+    if everything is True:
         blocks = ["".join(chr(c) for c in range(at, at + 2048)) for at in range(0, 0x110000, 2048) if at != 0xD800]
         case["all"] = zlib.crc32(array.array("i", [i for e in tokenizer.encode_batch(blocks) for i in e.ids]).tobytes())
     return case

@@ -116,31 +116,31 @@ Test(tokenizer_files, added_tokens_take_the_longest_and_the_space_beside)
 {
     parts_t parts = VALID;
     parts.added =
-        "[{\"id\":10,\"content\":\"<x>\",\"special\":true},"
-        "{\"id\":11,\"content\":\"<x>y\",\"special\":true},"
-        "{\"id\":12,\"content\":\"<l>\",\"special\":true,\"lstrip\":true,\"rstrip\":true}]";
+        "[{\"id\":7,\"content\":\"<x>\",\"special\":true},"
+        "{\"id\":8,\"content\":\"<x>y\",\"special\":true},"
+        "{\"id\":9,\"content\":\"<l>\",\"special\":true,\"lstrip\":true,\"rstrip\":true}]";
     parts.model = "\"type\":\"BPE\",\"unk_token\":\"?\",";
-    expect_ids(&parts, "a<x>y<x>b", 0, (const int32_t[]){0, 11, 10, 1}, 4);
-    expect_ids(&parts, "a  <l> \n b", 0, (const int32_t[]){0, 12, 1}, 3);
-    expect_ids(&parts, "a <x> b", 0, (const int32_t[]){0, 6, 10, 6, 1}, 5);
+    expect_ids(&parts, "a<x>y<x>b", 0, (const int32_t[]){0, 8, 7, 1}, 4);
+    expect_ids(&parts, "a  <l> \n b", 0, (const int32_t[]){0, 9, 1}, 3);
+    expect_ids(&parts, "a <x> b", 0, (const int32_t[]){0, 6, 7, 6, 1}, 5);
 }
 
 Test(tokenizer_files, template_goes_around_the_text_once)
 {
     parts_t parts = VALID;
-    parts.added = "[{\"id\":10,\"content\":\"<s>\",\"special\":true},{\"id\":11,\"content\":\"</"
+    parts.added = "[{\"id\":7,\"content\":\"<s>\",\"special\":true},{\"id\":8,\"content\":\"</"
                   "s>\",\"special\":true}]";
     parts.post_processor =
         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
         "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"special_tokens\":"
-        "{\"<s>\":{\"ids\":[10]},\"</s>\":{\"ids\":[11]}}}";
-    const int32_t wanted[] = {10, 0, 11};
+        "{\"<s>\":{\"ids\":[7]},\"</s>\":{\"ids\":[8]}}}";
+    const int32_t wanted[] = {7, 0, 8};
     expect_ids(&parts, "a", TR_ENCODE_SPECIAL, wanted, 3);
     expect_ids(&parts, "<s>a", TR_ENCODE_SPECIAL, wanted, 3);
     expect_ids(&parts, "<s>a</s>", TR_ENCODE_SPECIAL, wanted, 3);
     expect_ids(&parts, "a</s>", TR_ENCODE_SPECIAL, wanted, 3);
-    expect_ids(&parts, "<s>", TR_ENCODE_SPECIAL, (const int32_t[]){10, 11}, 2);
-    expect_ids(&parts, "", TR_ENCODE_SPECIAL, (const int32_t[]){10, 11}, 2);
+    expect_ids(&parts, "<s>", TR_ENCODE_SPECIAL, (const int32_t[]){7, 8}, 2);
+    expect_ids(&parts, "", TR_ENCODE_SPECIAL, (const int32_t[]){7, 8}, 2);
     expect_ids(&parts, "a", 0, (const int32_t[]){0}, 1);
 }
 
