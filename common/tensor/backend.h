@@ -12,9 +12,9 @@
 /// A CUDA device in f32 keeps all of them and gives the CPU's bits. In bf16 it keeps the first and
 /// the third; a product adds in the order of the algorithm that is pinned for its weight's shape,
 /// and sums over tokens restart with every call. A CPU whose weights are bf16 keeps all of them
-/// with pairs of k: operands of products are rounded to bf16, and of the pair (2i, 2i + 1) the
-/// second product is added first, then the first, each rounded once to f32, denormals being zeros
-/// (what AVX512-BF16 does). A sum over tokens continues where the parts have even numbers of them.
+/// with pairs of k: operands of products are rounded to bf16, and the chain goes in blocks of 32 k
+/// as AMX adds them (cpu/gemm_pairs.c), denormals being zeros. A sum over tokens continues where
+/// the parts are whole blocks.
 ///
 /// Operators are enqueued and return nothing; a failure sticks to the queue until queue_wait
 /// reports it. Shapes are the caller's duty (TR_ASSERT). Nothing above this table may assume host
@@ -604,16 +604,17 @@ struct tr_backend {
     const tr_ops_t *ops;
     tr_dtype_t real;    ///< the type of tensors marked [real]
     tr_dtype_t weights; ///< that of the weights that passes read: of a GPU as `real`
-    const char *form;   ///< "avx512bf16", "avx512", "avx2" or "generic"; "sm_90" and the like
-    bool dry;           ///< it computes nothing (device.h), so values need not be made for it
+    const char *form; ///< "amx", "avx512bf16", "avx512", "avx2" or "generic"; "sm_90" and the like
+    bool dry;         ///< it computes nothing (device.h), so values need not be made for it
     tr_memory_use_t memory;
 };
 
 /// Opens the CPU: weights f32 or bf16, threads as tr_pool_new. Picks the widest instruction set the
-/// CPU has, unless the environment's TROUPE_CPU says generic, avx2, avx512 or avx512bf16; one that
-/// the CPU lacks, or another word, fails with a sentence. A CPU has AVX512-BF16 if its products
-/// have the bits of the plain form in a test of hard cases; it is taken for weights in bf16 where
-/// it is quicker than the FMAs that stand for it. Other devices: device.h.
+/// CPU has, unless the environment's TROUPE_CPU says generic, avx2, avx512, avx512bf16 or amx; one
+/// that the CPU lacks, or another word, fails with a sentence. A CPU has one of the last two if its
+/// products have the bits of the plain form in a test of hard cases. They are taken for weights in
+/// bf16: AMX, and AVX512-BF16 where it is quicker than the FMAs that stand for it. Other devices:
+/// device.h.
 tr_status tr_backend_open_cpu(tr_backend_t **backend, tr_dtype_t weights, size_t threads,
                               tr_error_t *err);
 void tr_backend_close(tr_backend_t **backend);

@@ -94,8 +94,8 @@ configurations()
     run separate roles.reference.separate=true
     same "$SCRATCH/base" "$SCRATCH/separate" "a reference process of its own"
 
-    for isa in avx512bf16 avx512 avx2; do
-        grep -qw "$(sed 's/avx512bf16/avx512_bf16/; s/avx512$/avx512f/' <<<"$isa")" /proc/cpuinfo || {
+    for isa in amx avx512bf16 avx512 avx2; do
+        grep -qw "$(sed 's/amx/amx_bf16/; s/avx512bf16/avx512_bf16/; s/avx512$/avx512f/' <<<"$isa")" /proc/cpuinfo || {
             say "$isa: this CPU lacks it"
             continue
         }

@@ -14,7 +14,7 @@
 #include "common/base/rng.h"
 #include "common/tensor/device.h"
 
-const char *const rig_isas[RIG_ISAS] = {"generic", "avx2", "avx512", "avx512bf16"};
+const char *const rig_isas[RIG_ISAS] = {"generic", "avx2", "avx512", "avx512bf16", "amx"};
 
 static void start(rig_t *rig)
 {

@@ -18,7 +18,7 @@ typedef struct rig {
 } rig_t;
 
 /// The instruction sets of tr_backend_open_cpu, the plainest first.
-enum { RIG_ISAS = 4 };
+enum { RIG_ISAS = 5 };
 extern const char *const rig_isas[RIG_ISAS];
 
 /// Opens the CPU with TROUPE_CPU = isa (NULL: the widest); false when this CPU lacks it. Anything

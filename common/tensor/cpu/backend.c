@@ -8,6 +8,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(CPU_X86)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "common/tensor/cpu/cpu.h"
 
@@ -52,7 +57,23 @@ static bool has_avx512(void)
 static bool has_avx512bf16(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
-           cpu_same_dots(&cpu_kernels_avx512bf16);
+           cpu_same_pairs(&cpu_kernels_avx512bf16);
+}
+
+/// A process asks Linux for the tiles' registers before it uses them.
+static bool may_use_tiles(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+/// Leaf 7 of CPUID, since gcc 12's __builtin_cpu_supports does not know AMX.
+static bool has_amx(void)
+{
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
+    unsigned a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & AMX_BF16) != 0 &&
+           (d & AMX_TILE) != 0 && may_use_tiles() && cpu_same_pairs(&cpu_kernels_amx);
 }
 #endif
 
@@ -68,20 +89,24 @@ static const struct {
     bool (*supported)(void);
 } forms[] = {
 #if defined(CPU_X86)
-    {&cpu_kernels_avx512bf16, has_avx512bf16},
-    {&cpu_kernels_avx512, has_avx512},
-    {&cpu_kernels_avx2, has_avx2},
+    {&cpu_kernels_amx, has_amx},         {&cpu_kernels_avx512bf16, has_avx512bf16},
+    {&cpu_kernels_avx512, has_avx512},   {&cpu_kernels_avx2, has_avx2},
 #endif
     {&cpu_kernels_generic, has_generic},
 };
 
-/// AVX512-BF16 differs from AVX-512 in products of bf16 alone, and is quicker on some processors.
+/// AMX and AVX512-BF16 differ from AVX-512 in products of bf16 alone, and the latter is quicker on
+/// some processors only.
 static bool is_taken(size_t form, tr_dtype_t weights)
 {
 #if defined(CPU_X86)
-    if (forms[form].kernels == &cpu_kernels_avx512bf16) {
+    const cpu_kernels_t *const kernels = forms[form].kernels;
+    if (kernels == &cpu_kernels_amx && weights != TR_BF16) {
+        return false;
+    }
+    if (kernels == &cpu_kernels_avx512bf16) {
         return weights == TR_BF16 && forms[form].supported() &&
-               cpu_dots_are_faster(forms[form].kernels, &cpu_kernels_avx512);
+               cpu_pairs_are_faster(kernels, &cpu_kernels_avx512);
     }
 #endif
     (void)weights;
@@ -110,9 +135,9 @@ static tr_status choose(const cpu_kernels_t **kernels, tr_dtype_t weights, tr_er
             return TR_OK;
         }
     }
-    return tr_fail(err, TR_ERR_ARGUMENT,
-                   "TROUPE_CPU is '%s'; expected 'generic', 'avx2', 'avx512' or 'avx512bf16'",
-                   wanted);
+    return tr_fail(
+        err, TR_ERR_ARGUMENT,
+        "TROUPE_CPU is '%s'; expected 'generic', 'avx2', 'avx512', 'avx512bf16' or 'amx'", wanted);
 }
 
 tr_status cpu_backend_init(cpu_backend_t *backend, tr_dtype_t weights, size_t threads, bool dry,

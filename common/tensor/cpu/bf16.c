@@ -38,3 +38,21 @@ void CPU_NAME(cpu_narrow_pairs)(uint32_t *restrict to, const float *restrict a,
         to[i] |= narrowed(b[i]) << 16;
     }
 }
+
+/// Square blocks, so that the cache lines of both sides are used up.
+void CPU_NAME(cpu_turn_pairs)(uint32_t *to, size_t to_stride, const uint32_t *from,
+                              size_t from_stride, size_t rows, size_t columns)
+{
+    enum { BLOCK = 16 };
+    for (size_t c = 0; c < columns; c += BLOCK) {
+        const size_t width = columns - c < BLOCK ? columns - c : BLOCK;
+        for (size_t r = 0; r < rows; r += BLOCK) {
+            const size_t height = rows - r < BLOCK ? rows - r : BLOCK;
+            for (size_t i = 0; i < width; i++) {
+                for (size_t j = 0; j < height; j++) {
+                    to[(c + i) * to_stride + r + j] = from[(r + j) * from_stride + c + i];
+                }
+            }
+        }
+    }
+}

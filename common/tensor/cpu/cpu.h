@@ -53,9 +53,9 @@ tr_status cpu_backend_init(cpu_backend_t *backend, tr_dtype_t weights, size_t th
 
 /// Whether a form's products of bf16 have the bits of the plain form in hard cases: ties, sums that
 /// cancel, the edge of the denormals, infinities (bf16_check.c).
-bool cpu_same_dots(const cpu_kernels_t *kernels);
+bool cpu_same_pairs(const cpu_kernels_t *kernels);
 /// Whether a form's products of bf16 take less time than another's, here and now.
-bool cpu_dots_are_faster(const cpu_kernels_t *kernels, const cpu_kernels_t *other);
+bool cpu_pairs_are_faster(const cpu_kernels_t *kernels, const cpu_kernels_t *other);
 
 /// At least `bytes` of 64-byte aligned memory that keeps its place until the slot is asked for
 /// more.

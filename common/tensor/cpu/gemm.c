@@ -1,5 +1,5 @@
-/// The matrix product kernel: tiles in registers over panels of 32 columns; one chain of fused
-/// multiply-adds over k an element, in f32 or of pairs of bf16.
+/// The matrix product kernel of f32: tiles in registers over panels of 32 columns; one chain of
+/// fused multiply-adds over k an element. That of bf16 is gemm_pairs.c.
 ///
 /// A tile is R rows by C vectors of 16 columns, its R x C sums in registers for the whole chain. An
 /// FMA takes about 4 cycles and a core starts two a cycle, so at least 8 independent sums keep it
@@ -25,8 +25,7 @@ SIMD void tile_store(const cpu_gemm_t *t, size_t r, size_t c, v16 sum)
     float *y = t->y + r * t->y_stride + c * LANES;
     size_t left = t->columns - c * LANES;
     if (t->mode == CPU_ADD) {
-        v16 before = tile_load(t, r, c);
-        sum = t->pairs ? v_add_flushed(before, sum) : v_add(before, sum);
+        sum = v_add(tile_load(t, r, c), sum);
     }
     if (left >= LANES) {
         v_store(y, sum);
@@ -39,9 +38,9 @@ SIMD void tile_store(const cpu_gemm_t *t, size_t r, size_t c, v16 sum)
 /// pointer to every third row reaches 12 rows with four pointers.
 #define ROW(r) a[(r) / 3][((r) % 3) * t->a_row]
 
-/// The chains of one tile. R, C and `pairs` are constants of the caller, so every loop over them
-/// unrolls and `sum` stays in registers; the arrays have room for the largest tile.
-SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C, const bool pairs)
+/// The chains of one tile. R and C are constants of the caller, so every loop over them unrolls and
+/// `sum` stays in registers; the arrays have room for the largest tile.
+SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C)
 {
     v16 sum[12][8];
     const float *a[4];
@@ -75,7 +74,7 @@ SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C, const bo
 #pragma GCC unroll 8
             for (size_t c = 0; c < C; c++) {
                 v16 column = R >= C ? right[c] : v_load(b + (c / 2) * b_panel + (c % 2) * LANES);
-                sum[r][c] = pairs ? v_dot(left, column, sum[r][c]) : v_fma(left, column, sum[r][c]);
+                sum[r][c] = v_fma(left, column, sum[r][c]);
             }
         }
         b += b_k;
@@ -108,29 +107,22 @@ SIMD void tile_run(const cpu_gemm_t *t, const size_t R, const size_t C, const bo
 
 /// Instantiates tile_run: the widest tile, and narrower ones for the last columns, of two vectors
 /// (a panel), which is not used where the widest has one, and of one.
-#define DEFINE_ONE(name, R, C, pairs)           \
+#define DEFINE_ONE(name, R, C)                  \
     static void name##_##R(const cpu_gemm_t *t) \
     {                                           \
-        tile_run(t, R, C, pairs);               \
+        tile_run(t, R, C);                      \
     }
-#define DEFINE(R, W)                   \
-    DEFINE_ONE(wide, R, W, false)      \
-    DEFINE_ONE(two, R, 2, false)       \
-    DEFINE_ONE(one, R, 1, false)       \
-    DEFINE_ONE(wide_pairs, R, W, true) \
-    DEFINE_ONE(two_pairs, R, 2, true)  \
-    DEFINE_ONE(one_pairs, R, 1, true)
+#define DEFINE(R, W)       \
+    DEFINE_ONE(wide, R, W) \
+    DEFINE_ONE(two, R, 2)  \
+    DEFINE_ONE(one, R, 1)
 TILES(DEFINE)
 
 typedef void tile_fn(const cpu_gemm_t *t);
-typedef struct tile_set {
-    tile_fn *wide, *two, *one;
-} tile_set_t;
-#define TILE(R, W) \
-    [R] = {W, {{wide_##R, two_##R, one_##R}, {wide_pairs_##R, two_pairs_##R, one_pairs_##R}}},
+#define TILE(R, W) [R] = {W, wide_##R, two_##R, one_##R},
 static const struct {
-    size_t vectors;   // of the widest tile
-    tile_set_t of[2]; // by cpu_gemm_t's pairs
+    size_t vectors; // of the widest tile
+    tile_fn *wide, *two, *one;
 } tiles[] = {TILES(TILE)};
 
 /// One tile: the rows of a block from `first` on, whose a is given, and `vectors` vectors of
@@ -152,7 +144,6 @@ static void run(const cpu_gemm_t *g, size_t first, const float *a, size_t column
         .columns = left < vectors * LANES ? left : vectors * LANES,
         .k = g->k,
         .mode = g->mode,
-        .pairs = g->pairs,
     };
     fn(&tile); // NOLINT(*CallAndMessage): a form has a kernel for each number of rows
 }
@@ -169,38 +160,32 @@ static void column_group(const cpu_gemm_t *g, size_t column, size_t width)
                           ? (g->rows - first < CPU_BLOCK_ROWS ? g->rows - first : CPU_BLOCK_ROWS)
                           : g->rows / blocks + (i < g->rows % blocks);
         const float *a = g->a_block != 0 ? g->a + i * g->a_block : g->a + first * g->a_row;
-        const tile_set_t *set = &tiles[rows].of[g->pairs];
         // Each block takes the widest tiles that fit, then what is left.
         size_t step;
         for (size_t c = column; c < column + width; c += step) {
             size_t left = column + width - c;
             if (left >= tiles[rows].vectors) {
                 step = tiles[rows].vectors;
-                run(g, first, a, c, step, set->wide);
+                run(g, first, a, c, step, tiles[rows].wide);
             } else if (left >= 2 && c % 2 == 0 && tiles[rows].vectors > 1) {
                 step = 2;
-                run(g, first, a, c, 2, set->two);
+                run(g, first, a, c, 2, tiles[rows].two);
             } else {
                 step = 1;
-                run(g, first, a, c, 1, set->one);
+                run(g, first, a, c, 1, tiles[rows].one);
             }
         }
         first += rows;
     }
 }
 
-/// With pairs under flushed denormals, which the tiles, called by pointers, do not move out of.
 void CPU_NAME(cpu_gemm)(const cpu_gemm_t *gemm)
 {
-    const unsigned control = gemm->pairs ? simd_flush_denormals() : 0;
     size_t vectors = (gemm->columns + LANES - 1) / LANES;
     // Many rows: one panel at a time, which stays in the cache while all rows pass. One block of
     // rows: all columns, so that wide tiles find as many as they take.
     size_t group = gemm->rows > CPU_BLOCK_ROWS ? 2 : vectors;
     for (size_t c = 0; c < vectors; c += group) {
         column_group(gemm, c, vectors - c < group ? vectors - c : group);
-    }
-    if (gemm->pairs) {
-        simd_restore(control);
     }
 }

@@ -45,10 +45,11 @@ void cpu_make_logits(cpu_backend_t *backend, float *logits, tr_tensor_t hidden, 
 size_t cpu_tile_logits(cpu_backend_t *backend, float **logits, tr_tensor_t hidden, tr_head_t head,
                        size_t vocabulary, size_t first)
 {
-    // Rows in multiples of 16, as many as fill TILE_FLOATS. Which rows share a tile changes no bit.
+    // Whole blocks of pairs of rows, as many as fill TILE_FLOATS: then no bit of a gradient depends
+    // on which rows share a tile.
     const size_t left = hidden.rows - first;
     size_t tile = TILE_FLOATS / vocabulary;
-    tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / 16 * 16;
+    tile = tile < LEAST_ROWS ? LEAST_ROWS : tile / (2 * CPU_PAIR_BLOCK) * (2 * CPU_PAIR_BLOCK);
     size_t rows = tile < left ? tile : left;
     *logits = cpu_scratch(backend, CPU_SLOT_LOGITS, rows * vocabulary * sizeof(float));
     cpu_make_logits(backend, *logits, hidden, head, vocabulary, first, rows);

@@ -1,6 +1,6 @@
 /// The table of kernels: one thread's share of each operator on plain pointers. One table a form
-/// (generic, avx2, avx512, avx512bf16), all with the same bits. The operators around it (*_ops.c)
-/// check shapes, split work and own scratch memory.
+/// (generic, avx2, avx512, avx512bf16, amx), all with the same bits. The operators around it
+/// (*_ops.c) check shapes, split work and own scratch memory.
 #ifndef TR_TENSOR_CPU_KERNELS_H
 #define TR_TENSOR_CPU_KERNELS_H
 
@@ -11,7 +11,10 @@
 #include "common/tensor/adamw.h"
 #include "common/tensor/backend.h"
 
-enum { CPU_PANEL = 32 }; ///< columns of a packed panel
+enum {
+    CPU_PANEL = 32,     ///< columns of a packed panel
+    CPU_PAIR_BLOCK = 16 ///< pairs of bf16 in a block of a chain (gemm_pairs.c)
+};
 
 /// How a product meets its destination: y = product, y = y + product, or the chain starts at y.
 typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
@@ -20,8 +23,8 @@ typedef enum cpu_gemm_mode { CPU_WRITE, CPU_ADD, CPU_CONTINUE } cpu_gemm_mode_t;
 /// columns to read. Each element is one chain of fused multiply-adds over k ascending.
 ///
 /// With `pairs` an element of a or b is a pair of bf16, which is as large as a float: k counts
-/// pairs, of which the second product is added first, as AVX512-BF16 does (simd.h, v_dot). Elements
-/// are only moved and loaded, so packing and splitting need not know which they are.
+/// pairs, whose chain is one of blocks (gemm_pairs.c); a_k is 1 and a_block 0. Elements are only
+/// moved and loaded, so packing and splitting need not know which they are.
 typedef struct cpu_gemm {
     float *y;
     size_t y_stride;
@@ -139,6 +142,7 @@ typedef struct cpu_kernels {
     size_t block_rows; ///< rows of the widest tile
 
     void (*gemm)(const cpu_gemm_t *gemm);
+    void (*gemm_pairs)(const cpu_gemm_t *gemm);
     void (*attention)(const cpu_attention_t *attention);
     void (*attention_gradient)(const cpu_attention_gradient_t *gradient);
     size_t (*attention_scratch)(size_t longest, size_t dim); ///< floats
@@ -201,6 +205,9 @@ typedef struct cpu_kernels {
     void (*widen)(float *to, const uint16_t *x, size_t n);
     /// to: [n] pairs, of which a is the first; b NULL: zeros.
     void (*narrow_pairs)(uint32_t *to, const float *a, const float *b, size_t n);
+    /// to: [columns] rows that lie to_stride apart, the columns of from: [rows, columns].
+    void (*turn_pairs)(uint32_t *to, size_t to_stride, const uint32_t *from, size_t from_stride,
+                       size_t rows, size_t columns);
     void (*gelu)(float *y, const float *x, size_t n, bool exact);
     void (*gelu_gradient)(float *dx, const float *dy, const float *x, size_t n, bool exact);
     void (*add)(float *y, const float *a, const float *b, size_t n);
@@ -224,6 +231,7 @@ extern const cpu_kernels_t cpu_kernels_generic;
 extern const cpu_kernels_t cpu_kernels_avx2;
 extern const cpu_kernels_t cpu_kernels_avx512;
 extern const cpu_kernels_t cpu_kernels_avx512bf16;
+extern const cpu_kernels_t cpu_kernels_amx;
 
 /// A matrix seen as b of a product, from memory: the distance of two outputs of the product (its
 /// columns) and of two elements of its chain. One of the two is 1.
@@ -251,14 +259,14 @@ static inline size_t cpu_round_up(size_t n, size_t unit)
 /// function that is compiled for each form.
 // clang-format off
 #define CPU_KERNELS(X)                                                                             \
-    X(gemm) X(attention) X(attention_gradient) X(attention_scratch) X(attention_gradient_scratch)  \
-    X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu) X(swiglu_gradient)               \
-    X(swiglu_clamped) X(swiglu_clamped_gradient) X(sink) X(sink_gradient) X(geglu)                 \
-    X(geglu_gradient) X(narrow) X(widen) X(narrow_pairs) X(add) X(scale) X(dot) X(weighted_rows)   \
-    X(adamw) X(cap) X(divide) X(softmax) X(gate) X(gate_gradient) X(convolution)                   \
-    X(convolution_gradient) X(delta_gates) X(delta_gates_gradient) X(delta) X(delta_gradient)      \
-    X(delta_scratch) X(delta_gradient_scratch) X(layernorm) X(layernorm_dx) X(layernorm_dweight)   \
-    X(gelu) X(gelu_gradient)
+    X(gemm) X(gemm_pairs) X(attention) X(attention_gradient) X(attention_scratch)                  \
+    X(attention_gradient_scratch) X(rmsnorm) X(rmsnorm_dx) X(rmsnorm_dweight) X(rope) X(swiglu)    \
+    X(swiglu_gradient) X(swiglu_clamped) X(swiglu_clamped_gradient) X(sink) X(sink_gradient)       \
+    X(geglu) X(geglu_gradient) X(narrow) X(widen) X(narrow_pairs) X(turn_pairs) X(add) X(scale)    \
+    X(dot) X(weighted_rows) X(adamw) X(cap) X(divide) X(softmax) X(gate) X(gate_gradient)          \
+    X(convolution) X(convolution_gradient) X(delta_gates) X(delta_gates_gradient) X(delta)         \
+    X(delta_gradient) X(delta_scratch) X(delta_gradient_scratch) X(layernorm) X(layernorm_dx)      \
+    X(layernorm_dweight) X(gelu) X(gelu_gradient)
 // clang-format on
 
 // Where a form is compiled: its kernels, with the types that the table gives them.

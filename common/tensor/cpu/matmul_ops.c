@@ -1,5 +1,5 @@
-/// Matrix products: packing of weights, and how a product is split over the team. The kernel is
-/// gemm.c.
+/// Matrix products: packing of weights, and how a product is split over the team. The kernels are
+/// gemm.c and, of bf16, gemm_pairs.c.
 ///
 /// The three products are one: y: [rows, columns] from a: [rows, k] and b: [k, columns], where b is
 /// read in panels of 32 columns.
@@ -13,9 +13,9 @@
 /// chain ends with a zero. A pair is as large as a float, so all else is the same.
 ///
 /// Each element is one chain over k. Work is split by rows and by panels, never within a chain;
-/// where k is cut into pieces for the cache, a piece continues the sums that the one before left in
-/// y. So no split and no number of threads changes a bit. The sizes below were measured
-/// (bench/matmul.c) and decide speed only.
+/// where k is cut into pieces for the cache, at a block of pairs, a piece continues the sums that
+/// the one before left in y. So no split and no number of threads changes a bit. The sizes below
+/// were measured (bench/matmul.c) and decide speed only.
 #include <string.h>
 
 #include "common/tensor/cpu/cpu.h"
@@ -215,7 +215,7 @@ static void run_product(void *context, size_t i, size_t thread)
         g.b = panels;
         g.b_panel = g.k * CPU_PANEL; // shorter than the weight's where this is a piece of the chain
     }
-    p->kernels->gemm(&g);
+    (g.pairs ? p->kernels->gemm_pairs : p->kernels->gemm)(&g);
 }
 
 /// For packed weights: chunks of rows that fit the cache, then groups of panels until each thread
@@ -324,7 +324,7 @@ static void spread(cpu_backend_t *backend, cpu_gemm_t *g)
 static void run_pieces(cpu_backend_t *backend, cpu_gemm_t gemm, const cpu_stored_t *from)
 {
     size_t pieces = gemm.mode == CPU_ADD || gemm.k == 0 ? 1 : (gemm.k + CHAIN - 1) / CHAIN;
-    size_t length = (gemm.k + pieces - 1) / pieces;
+    size_t length = cpu_round_up((gemm.k + pieces - 1) / pieces, CPU_PAIR_BLOCK);
     for (size_t first = 0; first < gemm.k; first += length) {
         cpu_gemm_t piece = gemm;
         cpu_stored_t stored = *from;
@@ -614,10 +614,43 @@ static void set_right(cpu_backend_t *backend, cpu_gemm_t *g, const float *x)
     }
 }
 
+/// Columns first..first+count-1 of pairs of tokens become rows.
+typedef struct turn_args {
+    const cpu_kernels_t *kernels;
+    uint32_t *to;
+    size_t to_stride;
+    const uint32_t *from;
+    size_t stride;
+    size_t rows;
+} turn_args_t;
+
+static void turn_columns(void *context, size_t first, size_t count, size_t thread)
+{
+    const turn_args_t *t = context;
+    (void)thread;
+    t->kernels->turn_pairs(t->to + first * t->to_stride, t->to_stride, t->from + first, t->stride,
+                           t->rows, count);
+}
+
+/// The a of a weight gradient of pairs: a row for each column of dy.
+static void set_left_pairs(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, size_t stride)
+{
+    turn_args_t t = {.kernels = backend->kernels,
+                     .to_stride = g->k + (g->k * sizeof(float) % WAY_BYTES == 0 ? 16 : 0),
+                     .from = (const void *)dy,
+                     .stride = stride,
+                     .rows = g->k};
+    t.to = cpu_scratch(backend, CPU_SLOT_LEFT, g->rows * t.to_stride * sizeof *t.to);
+    cpu_for(backend, g->rows, 1 + 32768 / (g->k + 1), turn_columns, &t);
+    g->a = (const void *)t.to;
+    g->a_row = t.to_stride;
+    g->a_k = 1;
+}
+
 /// dw += dy^T x: rows are outputs, columns are inputs, and the chain runs over tokens,
 /// GRADIENT_TOKENS at a time, for as many outputs as stay in the cache when they are gathered.
 /// Every piece continues from dw (CPU_CONTINUE), as do later calls: a batch in parts has the bits
-/// of the whole batch; in pairs, where the parts have even numbers of tokens.
+/// of the whole batch; in pairs, where the parts are whole blocks of pairs.
 void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy, size_t dy_stride,
                              const float *x, size_t rows, size_t n, size_t k)
 {
@@ -641,7 +674,8 @@ void cpu_weight_gradient_run(cpu_backend_t *backend, float *dw, const float *dy,
         for (size_t output = 0; output < n; output += outputs) {
             gemm.y = dw + output * k;
             gemm.rows = n - output < outputs ? n - output : outputs;
-            set_left(backend, &gemm, dy + first * dy_stride + output, dy_stride);
+            (pairs ? set_left_pairs : set_left)(backend, &gemm, dy + first * dy_stride + output,
+                                                dy_stride);
             run_split(backend, &gemm, &packed_already);
         }
     }

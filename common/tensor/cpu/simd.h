@@ -69,30 +69,16 @@ SIMD v16 v_fma(v16 a, v16 b, v16 c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
-#if defined(__AVX512BF16__)
-/// Lanes of a and b are pairs of bf16: the products of the second ones (the high halves) are added
-/// to sum, then those of the first, each addition rounded once. Denormal operands and results are
-/// zeros; the control word (simd_flush_denormals) does not matter to this instruction, but to those
-/// that stand for it elsewhere.
-SIMD v16 v_dot(v16 a, v16 b, v16 sum)
-{
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
-#else
-SIMD v16 simd_high(v16 pairs)
-{
-    __m512i mask = _mm512_set1_epi32((int32_t)0xffff0000u);
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
-}
-SIMD v16 simd_low(v16 pairs)
+/// Lanes are pairs of bf16: the first ones (the low halves) as f32, and the second ones.
+SIMD v16 v_low_halves(v16 pairs)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
 }
-SIMD v16 v_dot(v16 a, v16 b, v16 sum)
+SIMD v16 v_high_halves(v16 pairs)
 {
-    return v_fma(simd_low(a), simd_low(b), v_fma(simd_high(a), simd_high(b), sum));
+    const __m512i mask = _mm512_set1_epi32((int32_t)0xffff0000u);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
 }
-#endif
 SIMD v16 v_sqrt(v16 a)
 {
     return _mm512_sqrt_ps(a);
@@ -161,22 +147,15 @@ SIMD v16 v_fma(v16 x, v16 y, v16 z)
 {
     return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-SIMD __m256 simd_high(__m256 pairs)
+SIMD v16 v_low_halves(v16 x)
 {
-    return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u)));
+    return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.a), 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.b), 16))};
 }
-SIMD __m256 simd_low(__m256 pairs)
+SIMD v16 v_high_halves(v16 x)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
-}
-SIMD __m256 simd_dot(__m256 x, __m256 y, __m256 sum)
-{
-    sum = _mm256_fmadd_ps(simd_high(x), simd_high(y), sum);
-    return _mm256_fmadd_ps(simd_low(x), simd_low(y), sum);
-}
-SIMD v16 v_dot(v16 x, v16 y, v16 sum)
-{
-    return (v16){simd_dot(x.a, y.a, sum.a), simd_dot(x.b, y.b, sum.b)};
+    const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)0xffff0000u));
+    return (v16){_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
 }
 SIMD v16 v_sqrt(v16 x)
 {
@@ -271,17 +250,19 @@ SIMD float simd_fma_flushed(float a, float b, float c)
         fabsf(sum) <= FLT_MIN && product < least - (double)c && product > -least - (double)c;
     return tiny ? copysignf(0.0f, sum) : sum;
 }
-SIMD float simd_dot(float x, float y, float sum)
+SIMD uint32_t simd_bits(float x)
 {
-    uint32_t a, b;
-    memcpy(&a, &x, sizeof a);
-    memcpy(&b, &y, sizeof b);
-    sum = simd_fma_flushed(simd_from_half(a >> 16), simd_from_half(b >> 16), simd_flush(sum));
-    return simd_fma_flushed(simd_from_half(a & 0xffff), simd_from_half(b & 0xffff), sum);
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
 }
-SIMD v16 v_dot(v16 x, v16 y, v16 sum)
+SIMD v16 v_low_halves(v16 x)
 {
-    SIMD_EACH(simd_dot(x.v[i], y.v[i], sum.v[i]));
+    SIMD_EACH(simd_from_half(simd_bits(x.v[i]) & 0xffff));
+}
+SIMD v16 v_high_halves(v16 x)
+{
+    SIMD_EACH(simd_from_half(simd_bits(x.v[i]) >> 16));
 }
 SIMD v16 v_sqrt(v16 a)
 {
@@ -320,8 +301,8 @@ SIMD v16 v_zero(void)
 }
 
 /// Between the two, this thread's additions and multiplications take denormals for zeros and give
-/// zeros for them, as v_dot does. The code in between must be behind a call that is not inlined:
-/// the compiler knows nothing of the control word. The plain form flushes in v_dot itself.
+/// zeros for them. The code in between must be behind a call that is not inlined: the compiler
+/// knows nothing of the control word. The plain form flushes in v_*_flushed and v_*_halves.
 SIMD unsigned simd_flush_denormals(void)
 {
 #if defined(__AVX2__)
@@ -338,6 +319,20 @@ SIMD void simd_restore(unsigned control)
     _mm_setcsr(control);
 #else
     (void)control;
+#endif
+}
+
+/// x * y + z between the two; x and y are halves, and z such a sum.
+SIMD v16 v_fma_flushed(v16 x, v16 y, v16 z)
+{
+#if defined(__AVX2__)
+    return v_fma(x, y, z);
+#else
+    v16 sum;
+    for (size_t i = 0; i < LANES; i++) {
+        sum.v[i] = simd_fma_flushed(x.v[i], y.v[i], z.v[i]);
+    }
+    return sum;
 #endif
 }
 
