@@ -6,7 +6,6 @@
 // the updates are in actor/grpo.c.
 #include "controller/steps.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "common/algo/ppo.h"
@@ -83,18 +82,14 @@ static tr_status report_lengths(const controller_experience_t *e, controller_rec
     return controller_record_set(record, "completions/clipped_ratio", cut / (double)e->count, err);
 }
 
-/// Mean and deviation of the scores that there are: a response that nobody could score has none.
+/// Mean and deviation of the scores that there are; nothing where no response has one.
 static tr_status report_scores(const controller_experience_t *e, controller_record_t *record,
                                tr_error_t *err)
 {
-    float *known = tr_calloc(e->count, sizeof *known);
-    size_t n = 0;
-    for (size_t i = 0; i < e->count; i++) {
-        known[n] = e->scores[i];
-        n += isnan(e->scores[i]) ? 0 : 1;
+    const tr_statistics_t scores = tr_statistics_scored(e->scores, e->count);
+    if (tr_count_scored(e->scores, e->count) == 0) {
+        return TR_OK;
     }
-    const tr_statistics_t scores = tr_statistics(known, n);
-    free(known);
     TR_TRY(controller_record_set(record, "reward", scores.mean, err));
     return controller_record_set(record, "reward_std", scores.deviation, err);
 }
@@ -126,11 +121,14 @@ static tr_status compute_advantages(grpo_step_t *s, controller_record_t *record,
     TR_TRY(controller_judges_report(s->run->judges, record, err));
     TR_TRY(report_scores(e, record, err));
     TR_TRY(penalise(s, record, err));
+    // After the metrics, which are of the scores as they are.
+    if (options->multi_objective_aggregation == TR_NORMALIZE_THEN_SUM) {
+        controller_judges_normalized(s->run->judges, e->scores, e->samples);
+    }
     tr_rewards(e->rewards, e->kl, e->scores, e->response_starts, e->count, s->options.beta);
     s->run->algorithm->estimator->advantages(e->advantages, &rewards, options);
-    TR_TRY(controller_record_set(
-        record, "frac_reward_zero_std",
-        tr_zero_spread(&rewards, (tr_scale_rewards_t)options->scale_rewards), err));
+    TR_TRY(controller_record_set(record, "frac_reward_zero_std", tr_zero_spread(&rewards, options),
+                                 err));
     return controller_generation_report(s->run, e, record, err);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/algo/estimators.h"
 #include "common/algo/statistics.h"
 #include "proto/score.h"
 
@@ -268,20 +269,48 @@ void controller_judges_ask(controller_judges_t *self, size_t first, const tr_res
 
 // Scores and metrics
 
-void controller_judges_scores(const controller_judges_t *self, float *scores)
+/// The weighted sums of judged: [judges][count].
+static void add_up(float *scores, const controller_judges_t *self, const float *judged)
 {
     for (size_t i = 0; i < self->count; i++) {
         // In double and in the order of the recipe, whatever the order of answers.
         double sum = 0.0;
         bool scored = false;
         for (size_t j = 0; j < self->judges; j++) {
-            double score = (double)self->results[j].scores[i];
+            double score = (double)judged[j * self->count + i];
             // A judge that said null is left out of this response's sum, as in TRL.
             sum += isnan(score) ? 0.0 : self->results[j].judge->weight * score;
             scored = scored || !isnan(score);
         }
         scores[i] = scored ? (float)sum : NAN;
     }
+}
+
+/// All judges' scores, one judge after another. Owned by the caller.
+static float *copy_scores(const controller_judges_t *self)
+{
+    float *judged = tr_calloc(self->judges * self->count + 1, sizeof *judged);
+    for (size_t j = 0; j < self->judges; j++) {
+        memcpy(judged + j * self->count, self->results[j].scores, self->count * sizeof *judged);
+    }
+    return judged;
+}
+
+void controller_judges_scores(const controller_judges_t *self, float *scores)
+{
+    float *judged = copy_scores(self);
+    add_up(scores, self, judged);
+    free(judged);
+}
+
+void controller_judges_normalized(const controller_judges_t *self, float *scores, size_t samples)
+{
+    float *judged = copy_scores(self);
+    for (size_t j = 0; j < self->judges; j++) {
+        tr_group_normalize(judged + j * self->count, self->count, samples);
+    }
+    add_up(scores, self, judged);
+    free(judged);
 }
 
 /// controller_record_set with a name that is taken.

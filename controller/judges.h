@@ -34,6 +34,9 @@ void controller_judges_ask(controller_judges_t *judges, size_t first,
 /// them said null. Every judge must have answered (controller_calls_finish).
 void controller_judges_scores(const controller_judges_t *judges, float *scores);
 
+/// The same of each judge's scores after tr_group_normalize, in groups of `samples` responses.
+void controller_judges_normalized(const controller_judges_t *judges, float *scores, size_t samples);
+
 /// Adds rewards/NAME/mean and rewards/NAME/std over the responses that each judge scored,
 /// rewards/NAME/unscored where it said null, and judge/NAME/EXTRA, the mean of a named extra over
 /// the responses for which it was given.

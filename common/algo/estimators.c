@@ -9,14 +9,18 @@
 #include "common/algo/ppo.h"
 
 const char *const tr_scale_rewards_names[] = {"group", "batch", "none", NULL};
+const char *const tr_objectives_names[] = {"sum_then_normalize", "normalize_then_sum", NULL};
 
 /// TRL's, in GRPO and RLOO.
 static const double EPSILON = 1e-4;
 
-/// The reward of a response: the sum over its tokens.
+/// The reward of a response: the sum over its tokens. Without starts each has one.
 static double total(const tr_group_rewards_t *r, size_t i)
 {
     double sum = 0.0;
+    if (r->starts == NULL) {
+        return (double)r->rewards[i];
+    }
     for (int32_t t = r->starts[i]; t < r->starts[i + 1]; t++) {
         sum += (double)r->rewards[t];
     }
@@ -66,8 +70,10 @@ static void grpo(float *advantages, const tr_group_rewards_t *r,
                  const tr_estimator_options_t *options)
 {
     const spread_t batch = spread_of(r, 0, r->responses);
+    const bool summed = options->multi_objective_aggregation == TR_NORMALIZE_THEN_SUM;
     for (size_t i = 0; i < r->responses; i++) {
-        const spread_t group = group_of(r, i);
+        // Sums of normalized scores have mean 0 in each group already.
+        const spread_t group = summed ? batch : group_of(r, i);
         double off = total(r, i) - group.mean;
         double deviation =
             options->scale_rewards == TR_SCALE_BATCH ? batch.deviation : group.deviation;
@@ -186,9 +192,23 @@ static void reinforce_plus_plus_baseline(float *advantages, const tr_group_rewar
     whiten(advantages, r);
 }
 
-double tr_zero_spread(const tr_group_rewards_t *r, tr_scale_rewards_t scale)
+void tr_group_normalize(float *scores, size_t responses, size_t samples)
 {
-    const size_t size = scale == TR_SCALE_BATCH ? r->responses : r->samples;
+    for (size_t first = 0; first < responses; first += samples) {
+        const tr_group_rewards_t r = {.rewards = scores};
+        const spread_t group = spread_of(&r, first, first + samples);
+        for (size_t i = first; i < first + samples; i++) {
+            double off = (double)scores[i] - group.mean; // 0 of a single score
+            scores[i] = (float)(group.count == 1.0 ? off : off / (group.deviation + EPSILON));
+        }
+    }
+}
+
+double tr_zero_spread(const tr_group_rewards_t *r, const tr_estimator_options_t *options)
+{
+    const bool whole = options->scale_rewards == TR_SCALE_BATCH ||
+                       options->multi_objective_aggregation == TR_NORMALIZE_THEN_SUM;
+    const size_t size = whole ? r->responses : r->samples;
     double zero = 0.0;
     for (size_t first = 0; first < r->responses; first += size) {
         // As torch.isclose; of a single response nothing is known.

@@ -22,11 +22,20 @@ typedef enum tr_scale_rewards {
 /// "group", "batch", "none" and NULL.
 extern const char *const tr_scale_rewards_names[];
 
+typedef enum tr_objectives {
+    TR_SUM_THEN_NORMALIZE, ///< the judges' weighted sum is compared within the group
+    TR_NORMALIZE_THEN_SUM  ///< each judge's scores are (GDPO), and their sums within the step
+} tr_objectives_t;
+
+/// "sum_then_normalize", "normalize_then_sum" and NULL.
+extern const char *const tr_objectives_names[];
+
 /// TRL's names; each is read by some of the estimators (common/recipe/sections.c).
 typedef struct tr_estimator_options {
-    int scale_rewards;         ///< a tr_scale_rewards_t, of GRPO
-    bool normalize_advantages; ///< of RLOO: whether they are whitened over responses
-    double gamma;              ///< of REINFORCE++: discount
+    int scale_rewards;               ///< a tr_scale_rewards_t, of GRPO
+    int multi_objective_aggregation; ///< a tr_objectives_t, of GRPO
+    bool normalize_advantages;       ///< of RLOO: whether they are whitened over responses
+    double gamma;                    ///< of REINFORCE++: discount
 } tr_estimator_options_t;
 
 /// What an estimator reads.
@@ -47,8 +56,12 @@ typedef struct tr_estimator {
 extern const tr_estimator_t tr_estimator_grpo, tr_estimator_rloo, tr_estimator_reinforce_plus_plus,
     tr_estimator_reinforce_plus_plus_baseline, tr_estimator_opo, tr_estimator_flash_reinforce;
 
+/// One judge's scores, [responses], each less the mean of its group and by its deviation: GDPO (Liu
+/// et al. 2026), before the judges' weighted sum.
+void tr_group_normalize(float *scores, size_t responses, size_t samples);
+
 /// Share of the groups whose rewards are all the same, and which teach nothing: TRL's
-/// frac_reward_zero_std. With scale TR_SCALE_BATCH all responses are one group.
-double tr_zero_spread(const tr_group_rewards_t *rewards, tr_scale_rewards_t scale);
+/// frac_reward_zero_std. Where rewards are compared within the step, all responses are one group.
+double tr_zero_spread(const tr_group_rewards_t *rewards, const tr_estimator_options_t *options);
 
 #endif

@@ -192,8 +192,14 @@ static const tr_field_t dpo[] = {
 #define OF_ESTIMATOR(name, ...) TR_FIELD_AS(#name, tr_recipe_grpo_t, estimator.name, __VA_ARGS__)
 // TRL's GRPOConfig and RLOOConfig; gamma is verl's.
 static const tr_field_t grpo[] = {
+    OF_ESTIMATOR(multi_objective_aggregation, TR_FIELD_CHOICE, "sum_then_normalize",
+                 .choices = tr_objectives_names, .readers = TR_READS_GRPO,
+                 .help = "Whether the judges' weighted sum is compared with those of the prompt's "
+                         "other responses, or each judge's scores are, and the weighted sums "
+                         "normalized over the step (GDPO)."),
     OF_ESTIMATOR(scale_rewards, TR_FIELD_CHOICE, "group", .choices = tr_scale_rewards_names,
-                 .readers = TR_READS_GRPO,
+                 .readers = TR_READS_GRPO, .when = "multi_objective_aggregation",
+                 .is = "sum_then_normalize",
                  .help = "What advantages are divided by: the deviation of the rewards within a "
                          "prompt's responses, within all of the step, or nothing (Dr. GRPO)."),
     OF_ESTIMATOR(normalize_advantages, TR_FIELD_BOOL, "false", .readers = TR_READS_RLOO,

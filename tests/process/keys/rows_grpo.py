@@ -12,7 +12,7 @@ MOST_TOKENS = 8
 DEFAULTS = {"beta": 0.0, "kl_in": "loss", "kl_estimator": None, "use_bias_correction_kl": True, "loss_type": "dapo", "loss_agg_mode": None,
             "importance_sampling_level": "token", "epsilon": 0.2, "epsilon_high": None, "delta": None, "sapo_temperature_pos": 1.0,
             "sapo_temperature_neg": 1.05, "vespo_k_pos": 2.0, "vespo_lambda_pos": 3.0, "vespo_k_neg": 3.0, "vespo_lambda_neg": 2.0,
-            "scale_rewards": "group", "normalize_advantages": False, "gamma": 1.0, "mask_truncated_completions": False}
+            "scale_rewards": "group", "normalize_advantages": False, "multi_objective_aggregation": "sum_then_normalize", "gamma": 1.0, "mask_truncated_completions": False}
 AGGREGATIONS = {"grpo": "seq-mean-token-mean", "bnpo": "token-mean", "dr_grpo": "seq-mean-token-sum-norm", "luspo": "seq-mean-token-sum",
                 "sapo": "seq-mean-token-mean", "gmpo": "seq-mean-token-mean"}
 
@@ -32,6 +32,11 @@ def advantages(o, algorithm, rewards, samples=2):
         whitened = iter(whiten([x for row in found for x in row], True))
         return [[next(whitened) for _ in row] for row in found]
     sums = [sum(row) for row in rewards]
+    if o["multi_objective_aggregation"] == "normalize_then_sum":
+        # Of one judge of weight 1 and no KL in the reward.
+        groups = [sums[i : i + samples] for i in range(0, len(sums), samples)]
+        sums = [(x - mean(group)) / (deviation(group) + 1e-4) for group in groups for x in group]
+        return [[(x - mean(sums)) / (deviation(sums) + 1e-4)] * len(row) for x, row in zip(sums, rewards)]
     groups = [sums[i : i + samples] for i in range(0, len(sums), samples)]
     if algorithm == "rloo":
         found = [x - mean(group[:i] + group[i + 1 :]) for group in groups for i, x in enumerate(group)]
@@ -143,6 +148,7 @@ grpo_row("grpo.vespo_lambda_pos", 1.0, {"grpo.loss_type": "vespo"})
 grpo_row("grpo.vespo_k_neg", 0.5, {"grpo.loss_type": "vespo"})
 grpo_row("grpo.vespo_lambda_neg", 1.0, {"grpo.loss_type": "vespo"})
 grpo_row("grpo.scale_rewards", "batch")
+grpo_row("grpo.multi_objective_aggregation", "normalize_then_sum")
 grpo_row("grpo.mask_truncated_completions", True, {"generation.stop": ["was"]})
 grpo_row("grpo.normalize_advantages", True, base="rloo")
 grpo_row("grpo.gamma", 0.5, base="reinforce_plus_plus")
