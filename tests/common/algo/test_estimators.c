@@ -9,8 +9,7 @@
 
 enum { MOST = 128, SAMPLES = 4 };
 
-/// The weighted sum of two judges' scores, of which one may be missing; a response without any has a
-/// NaN.
+/// The weighted sum of two judges' scores, of which one may be missing; NaN where both are.
 static float sum_of(float first, float second)
 {
     double sum = isnan(first) ? 0.0 : (double)first;
