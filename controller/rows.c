@@ -47,11 +47,19 @@ static void advise_columns(const tr_corpus_t *corpus, tr_error_t *err)
     if (missing != NULL) {
         const tr_error_t before = *err;
         char *columns = tr_dataset_columns(corpus->dataset);
+        const char *nested = tr_dataset_nested(corpus->dataset);
         *err = (tr_error_t){0};
-        tr_fail(err, before.status,
-                "%s; the first row has the columns %s: data.columns says which is which, such as "
-                "{%s: %.*s}",
-                before.text, columns, missing, (int)strcspn(columns, ","), columns);
+        if (nested != NULL) {
+            tr_fail(err, before.status,
+                    "%s; the file is one object: if the rows are its list `%s`, write that list "
+                    "alone",
+                    before.text, nested);
+        } else {
+            tr_fail(err, before.status,
+                    "%s; the first row has the columns %s: data.columns says which is which, such "
+                    "as {%s: %.*s}",
+                    before.text, columns, missing, (int)strcspn(columns, ","), columns);
+        }
         free(columns);
     }
 }

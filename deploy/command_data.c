@@ -77,7 +77,11 @@ static tr_status try_algorithms(const tr_algorithm_t **best, tr_dataset_t *datas
             *best = a;
         }
     }
-    if (tried > 0 && *best == NULL) {
+    const char *nested = tr_dataset_nested(dataset);
+    if (tried > 0 && *best == NULL && nested != NULL) {
+        printf("the file is one object: if the rows are its list `%s`, write that list alone\n",
+               nested);
+    } else if (tried > 0 && *best == NULL) {
         printf(
             "say which column is which of these: --columns='{\"prompt\": \"NAME\"}', in a recipe "
             "data.columns\n");

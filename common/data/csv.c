@@ -34,6 +34,7 @@ typedef struct csv_file {
     char last; // the character before the next one
     column_t *columns;
     size_t count;
+    bool unnamed; // each of the first rows has one cell more than the header
 } csv_file_t;
 
 // Finding rows
@@ -149,11 +150,30 @@ static tr_status each_cell(const csv_file_t *file, json_t *row, const char *text
         take(&file->columns[i], row, &cell);
     }
     tr_bytes_release(&cell);
-    return count <= file->count
-               ? TR_OK
+    if (count <= file->count) {
+        return TR_OK;
+    }
+    const char *delimiter = file->delimiter == '\t' ? "\\t" : ",";
+    return file->unnamed && count == file->count + 1
+               ? tr_fail(err, TR_ERR_FORMAT,
+                         "%zu cells where the header has %zu, as in each row: the header lacks a "
+                         "name, or the rows end in a '%s' too many",
+                         count, file->count, delimiter)
                : tr_fail(err, TR_ERR_FORMAT,
                          "%zu cells where the header has %zu: a text with a '%s' needs quotes",
-                         count, file->count, file->delimiter == '\t' ? "\\t" : ",");
+                         count, file->count, delimiter);
+}
+
+static size_t count_cells(const csv_file_t *file, const char *text, size_t length)
+{
+    tr_bytes_t cell = {0};
+    size_t count = 0;
+    for (size_t at = 0; at <= length; at++) {
+        next_cell(&cell, file, text, length, &at);
+        count++;
+    }
+    tr_bytes_release(&cell);
+    return count;
 }
 
 /// What pandas takes for no value.
@@ -287,13 +307,18 @@ static bool has_open_types(const csv_file_t *file)
 /// Rows that are bad are named when they are read.
 static tr_status find_types(csv_file_t *file, tr_error_t *err)
 {
-    for (size_t row = 0; row < file->places.base.rows && has_open_types(file); row++) {
+    enum { FIRST = 100 };
+    file->unnamed = file->places.base.rows > 1;
+    for (size_t row = 0; row < file->places.base.rows && (has_open_types(file) || row < FIRST);
+         row++) {
         char *text;
         size_t length;
         tr_status status = tr_places_read(&text, &length, &file->places, row, err);
         if (status == TR_OK) {
             tr_error_t bad = {0};
             each_cell(file, NULL, text, length, note_types, &bad);
+            file->unnamed = file->unnamed &&
+                            (row >= FIRST || count_cells(file, text, length) == file->count + 1);
         }
         free(text);
         TR_TRY(status);
@@ -350,6 +375,12 @@ static tr_status take_header(csv_file_t *file, tr_error_t *err)
     }
     tr_bytes_release(&cell);
     free(text);
+    if (status == TR_OK && file->count == 1 && strpbrk(file->columns[0].name, ";\t|,") != NULL) {
+        status = tr_fail(err, TR_ERR_FORMAT,
+                         "the header is one name, '%s': names and cells stand between commas, in "
+                         ".tsv files between tabs",
+                         file->columns[0].name);
+    }
     places->base.rows--;
     memmove(places->places, places->places + 1, places->base.rows * sizeof *places->places);
     return status;

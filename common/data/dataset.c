@@ -251,6 +251,21 @@ char *tr_dataset_columns(const tr_dataset_t *dataset)
     return tr_columns_list(dataset->first);
 }
 
+const char *tr_dataset_nested(const tr_dataset_t *dataset)
+{
+    const char *column, *found = NULL;
+    json_t *value;
+    size_t count = 0;
+    json_object_foreach(dataset->first, column, value)
+    {
+        if (json_is_object(json_array_get(value, 0))) {
+            found = column;
+            count++;
+        }
+    }
+    return dataset->size == 1 && count == 1 ? found : NULL;
+}
+
 /// The file of a row; the row becomes its number in that.
 static const part_t *part_of(const tr_dataset_t *dataset, size_t *row)
 {

@@ -41,6 +41,10 @@ bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 /// The columns of that row, "a, b", for sentences. Owned by the caller (free).
 char *tr_dataset_columns(const tr_dataset_t *dataset);
 
+/// The list of objects in the only row, which are the rows that were meant: {"data": [...]}. NULL:
+/// there is no such column, or more.
+const char *tr_dataset_nested(const tr_dataset_t *dataset);
+
 /// Reads a row, for several threads at once. row < size. *columns: an object, the caller's, with
 /// our columns, of which some may be spoilt (columns.h); texts in it are valid UTF-8 without NUL.
 /// TR_ERR_FORMAT for a bad row, and TR_ERR_IO where a file is not what it was, as "file:line: ...".

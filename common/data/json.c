@@ -1,8 +1,9 @@
-// The reader of JSON: of JSON Lines, an object a line, and of files that are one array of objects.
-// The first character that is no white space decides: no line of columns begins with '['.
+// The reader of JSON: of JSON Lines, an object a line, of objects over several lines, and of files
+// that are one array of objects. The first character that is no white space tells arrays: no line
+// of columns begins with '['. The end of the first line tells whether its object goes on behind it.
 //
-// An array is split without being parsed: at commas that stand in no string and no bracket. Next:
-// places.c, which keeps where rows are.
+// Arrays and objects are split without being parsed: at commas and brackets that stand in no string
+// and no other bracket. Next: places.c, which keeps where rows are.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,13 +12,22 @@
 #include "common/text/utf8.h"
 
 /// Where the text that has been split ends.
-typedef enum state { BEFORE, IN_LINES, IN_EMPTY_ARRAY, IN_ARRAY, BEHIND_ARRAY } state_t;
+typedef enum state {
+    BEFORE,
+    IN_FIRST_LINE,
+    IN_LINES,
+    IN_OBJECTS,
+    IN_EMPTY_ARRAY,
+    IN_ARRAY,
+    BEHIND_ARRAY
+} state_t;
 
 typedef struct json_file {
     tr_places_t places;
     state_t state;
     size_t depth; // brackets that are open in the element
     bool in_string, escaped;
+    char last; // of the first line, but for white space
 } json_file_t;
 
 // Finding rows
@@ -68,6 +78,57 @@ static bool ends_element(json_file_t *file, char c)
     return false;
 }
 
+/// Takes the first line: how much. The object goes on behind it where a bracket is open and it ends
+/// as a line of such an object does; a line of JSON Lines that was cut off hardly does.
+static size_t take_first_line(json_file_t *file, const char *text, size_t n)
+{
+    size_t at = 0;
+    tr_places_take(&file->places, text, 0);
+    for (; at < n && text[at] != '\n'; at++) {
+        ends_element(file, text[at]);
+        file->last = strchr(file->places.white, text[at]) != NULL ? file->last : text[at];
+    }
+    tr_places_take(&file->places, text, at);
+    if (at < n) {
+        bool open = file->depth > 0 && !file->in_string && strchr("{[,", file->last) != NULL;
+        file->state = open ? IN_OBJECTS : IN_LINES;
+    }
+    return at;
+}
+
+/// Takes text: [n] of an object to its end: how much.
+static size_t take_object(json_file_t *file, const char *text, size_t n)
+{
+    size_t at = 0;
+    tr_places_take(&file->places, text, 0);
+    do {
+        ends_element(file, text[at]);
+        file->places.line += text[at++] == '\n';
+    } while (at < n && file->depth > 0);
+    tr_places_take(&file->places, text, at);
+    return at;
+}
+
+/// Objects, one behind the other, of as many lines as each has.
+static tr_status split_objects(json_file_t *file, const char *text, size_t n, tr_error_t *err)
+{
+    tr_places_t *places = &file->places;
+    for (size_t at = 0;;) {
+        at += places->begun ? 0 : pass_space(places, text + at, n - at);
+        if (at == n) {
+            return TR_OK;
+        }
+        if (!places->begun && text[at] != '{') {
+            return tr_fail(err, TR_ERR_FORMAT, "malformed JSON: '%c' where an object is expected",
+                           text[at]);
+        }
+        at += take_object(file, text + at, n - at);
+        if (file->depth == 0 && !file->in_string) {
+            TR_TRY(tr_places_end(places, err));
+        }
+    }
+}
+
 /// Takes text: [n], which an element begins with or goes on with, to the element's end: how much.
 static size_t take_element(json_file_t *file, const char *text, size_t n)
 {
@@ -110,6 +171,12 @@ static tr_status split_array(json_file_t *file, const char *text, size_t n, tr_e
 static tr_status at_end(json_file_t *file, tr_error_t *err)
 {
     tr_places_t *places = &file->places;
+    if (file->state == IN_OBJECTS && places->begun) {
+        places->line = places->row_line;
+        return tr_fail(err, TR_ERR_FORMAT,
+                       "malformed JSON: the object that begins here does not end: the file is cut "
+                       "off, or a quote or bracket is missing");
+    }
     if (file->state == IN_EMPTY_ARRAY || file->state == IN_ARRAY) {
         places->line = places->begun ? places->row_line : places->line;
         return tr_fail(err, TR_ERR_FORMAT,
@@ -131,13 +198,18 @@ static tr_status split(tr_places_t *places, const char *text, size_t n, tr_error
         if (at == n) {
             return TR_OK;
         }
-        file->state = text[at] == '[' ? IN_EMPTY_ARRAY : IN_LINES;
+        file->state = text[at] == '[' ? IN_EMPTY_ARRAY : IN_FIRST_LINE;
         size_t bracket = file->state == IN_EMPTY_ARRAY;
         tr_places_pass(places, bracket);
         at += bracket;
     }
-    return file->state == IN_LINES ? split_lines(places, text + at, n - at, err)
-                                   : split_array(file, text + at, n - at, err);
+    at += file->state == IN_FIRST_LINE ? take_first_line(file, text + at, n - at) : 0;
+    switch (file->state) {
+    case IN_FIRST_LINE: return TR_OK;
+    case IN_LINES: return split_lines(places, text + at, n - at, err);
+    case IN_OBJECTS: return split_objects(file, text + at, n - at, err);
+    default: return split_array(file, text + at, n - at, err);
+    }
 }
 
 static void json_close(tr_data_file_t *base)

@@ -52,12 +52,42 @@ const tr_reader_t *tr_reader_find(const tr_reader_t *const *readers, size_t coun
     return NULL;
 }
 
+/// What files begin with that no reader takes: bytes, what they are, and what to do.
+static const struct {
+    const char *magic, *name, *remedy;
+} OTHERS[] = {
+    {"PK\003\004", "a zip archive (or a table of Excel)", "unpack it (write it as CSV)"},
+    {"BZh", "packed by bzip2", "unpack it, or pack it by gzip or zstd"},
+    {"\xFD"
+     "7zXZ",
+     "packed by xz", "unpack it, or pack it by gzip or zstd"},
+    {"7z\xBC\xAF", "a 7-Zip archive", "unpack it"},
+    {"ARROW1", "an Arrow file", "write it as Parquet"},
+    {"\xFF\xFF\xFF\xFF", "an Arrow stream", "write it as Parquet"},
+    {"SQLite format 3", "a database of SQLite", "write its table as CSV or Parquet"},
+    {"\xFF\xFE", "text in UTF-16", "write it in UTF-8"},
+    {"\xFE\xFF", "text in UTF-16", "write it in UTF-8"},
+    {"\x80\x04\x95", "a pickle of Python", "write it as JSON Lines"},
+};
+
+static tr_status expect_no_other(const char *path, tr_error_t *err)
+{
+    for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
+        if (begins_with(path, OTHERS[i].magic)) {
+            return tr_fail(err, TR_ERR_UNSUPPORTED, "'%s' is %s, which is not read: %s", path,
+                           OTHERS[i].name, OTHERS[i].remedy);
+        }
+    }
+    return TR_OK;
+}
+
 tr_status tr_data_file_open(tr_data_file_t **file, const char *path, tr_error_t *err)
 {
     const tr_reader_t *reader = tr_reader_find(READERS, sizeof READERS / sizeof *READERS, path);
     // The last row of the table takes anything.
     TR_ASSERT(reader != NULL, "no reader takes '%s'", path);
     *file = NULL;
+    TR_TRY(expect_no_other(path, err));
     TR_TRY(reader->open(file, path, err));
     (*file)->reader = reader;
     (*file)->path = tr_strdup(path);

@@ -226,7 +226,7 @@ static tr_status parse_repaired(json_t **value, const char *text, size_t length,
     copy[length] = '\0';
     repair(&r, copy, length);
     bool same = r.out.length == length && memcmp(r.out.data, text, length) == 0;
-    *value = json_loadb(r.out.data, r.out.length, 0, &again);
+    *value = json_loadb(r.out.data, r.out.length, JSON_DECODE_ANY, &again);
     tr_status status = TR_OK;
     if (*value == NULL) {
         // A repair moves what follows it.
@@ -248,7 +248,7 @@ static tr_status parse_repaired(json_t **value, const char *text, size_t length,
 tr_status tr_json_row(json_t **row, const char *text, size_t length, tr_error_t *err)
 {
     json_error_t cause;
-    *row = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
+    *row = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &cause);
     if (*row == NULL) {
         TR_TRY(parse_repaired(row, text, length, &cause, err));
     }

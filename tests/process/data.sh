@@ -112,6 +112,14 @@ refused "rows.jsonl:2: output (completion): expected a text or a list of message
     '{"instruction": "i", "output": "o"}
 {"instruction": "i", "output": null}' data.chat_template=chatml
 
+refused "the file is one object: if the rows are its list \`data\`, write that list alone" '{"data": [{"text": "a"}]}'
+printf 'text\n1,a\n2,b\n' >"$SCRATCH/rows.csv"
+refused "rows.csv:2: 2 cells where the header has 1, as in each row: the header lacks a name" '{}' "data.train=[$SCRATCH/rows.csv]"
+printf 'text\na, b\nc\n' >"$SCRATCH/rows.csv"
+refused "rows.csv:2: 2 cells where the header has 1: a text with a ',' needs quotes" '{}' "data.train=[$SCRATCH/rows.csv]"
+printf 'a;text\n1;b\n' >"$SCRATCH/rows.csv"
+refused "rows.csv: the header is one name, 'a;text': names and cells stand between commas" '{}' "data.train=[$SCRATCH/rows.csv]"
+
 say "files with weights give the bytes of the epoch that they stand for, also after a stop; each has its own names"
 python3 - "$SCRATCH" <<'PYTHON' || fail "the rows cannot be written"
 import json, sys

@@ -100,6 +100,41 @@ Test(reader, a_byte_order_mark_is_passed_over_in_the_first_line_alone)
     free(path);
 }
 
+Test(reader, objects_may_go_on_over_several_lines)
+{
+    static const char text[] = "\n{\r\n  \"a\": \"x\",\n \"b\": [\n\"}{\\\"\"]\n}{\"a\": \"y\"}\n\n"
+                               "{\"a\":\n\"z\"}\n{\"b\"}";
+    char *path = scratch_write(folder, "rows.json", text, sizeof text - 1);
+    tr_data_file_t *file = open_file(path);
+    expect_rows(file, "xyzB", (const size_t[]){2, 6, 8, 10});
+    tr_data_file_close(&file);
+    free(path);
+}
+
+/// A file that cannot be opened, and what is said of it.
+static void expect_refused(const char *text, size_t length, tr_status status, const char *sentence)
+{
+    tr_data_file_t *file;
+    tr_error_t err = {0};
+    char *path = scratch_write(folder, "rows", text, length);
+    cr_expect_eq(tr_data_file_open(&file, path, &err), status);
+    cr_expect_not_null(strstr(err.text, sentence), "%s", err.text);
+    free(path);
+}
+
+Test(reader, what_is_no_file_of_rows_is_said)
+{
+    expect_refused("{\n \"a\": 1\n", 11, TR_ERR_FORMAT, "rows:1: malformed JSON: the object that");
+    expect_refused("{\n}, {}", 7, TR_ERR_FORMAT, "rows:2: malformed JSON: ',' where an object is");
+    expect_refused("PK\003\004", 4, TR_ERR_UNSUPPORTED, "rows' is a zip archive");
+    expect_refused("BZh91AY", 7, TR_ERR_UNSUPPORTED, "rows' is packed by bzip2, which is not read");
+    expect_refused("\xFD"
+                   "7zXZ",
+                   5, TR_ERR_UNSUPPORTED, "rows' is packed by xz");
+    expect_refused("ARROW1\0\0", 8, TR_ERR_UNSUPPORTED, "rows' is an Arrow file");
+    expect_refused("\xFF\xFE{\0}\0", 6, TR_ERR_UNSUPPORTED, "rows' is text in UTF-16");
+}
+
 static char *gzip(const char *name, const char *text, size_t length)
 {
     char *path = scratch_write(folder, name, "", 0);
