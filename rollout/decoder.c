@@ -12,17 +12,22 @@
 #include "common/text/stop.h"
 #include "rollout/device_pass.h"
 
+/// Pages of one kind of layers: those that see all keys, and those with a window.
+enum { WHOLE, RING, KINDS };
+
 /// A running sequence.
 typedef struct slot {
     bool busy;
-    size_t index;    // of the request
-    size_t done;     // tokens whose keys and values are in the cache
-    size_t limit;    // greatest response length
-    size_t pages;    // of the cache, for the whole length
-    int32_t *table;  // [pages]
-    int32_t *ids;    // prompt, then response
-    size_t length;   // of ids; ids past done go into the next pass
-    tr_stop_t *stop; // NULL without stop strings
+    size_t index; // of the request
+    size_t done;  // tokens whose keys and values are in the cache
+    size_t limit; // greatest response length
+    struct {
+        int32_t *table; // [count]; NULL: none
+        size_t count;   // for the whole length, and of a ring
+    } pages[KINDS];     // of the cache
+    int32_t *ids;       // prompt, then response
+    size_t length;      // of ids; ids past done go into the next pass
+    tr_stop_t *stop;    // NULL without stop strings
 } slot_t;
 
 struct rollout_decoder {
@@ -30,9 +35,11 @@ struct rollout_decoder {
     rollout_device_t *device;
     tr_cache_t *cache; // NULL until the first call
     size_t max_batch;
-    slot_t *slots;       // [max_batch]
-    int32_t *free_pages; // stack of [free_count]
-    size_t free_count;
+    slot_t *slots; // [max_batch]
+    struct {
+        int32_t *items; // stack of [count]
+        size_t count;
+    } free[KINDS];
     size_t states; // sequences whose states the cache has room for, by the index of their slots
 };
 
@@ -59,9 +66,13 @@ void rollout_response_release(rollout_response_t *response)
     *response = (rollout_response_t){0};
 }
 
-static size_t pages_for(size_t tokens)
+/// Pages of each kind that a sequence of so many tokens needs.
+static void needs_of(size_t needs[KINDS], const rollout_decoder_t *decoder, size_t tokens)
 {
-    return (tokens + TR_PAGE - 1) / TR_PAGE;
+    const tr_cache_room_t room =
+        tr_cache_room_of(tr_model_config(decoder->model), tokens, ROLLOUT_PASS_TOKENS);
+    needs[WHOLE] = room.pages;
+    needs[RING] = room.ring;
 }
 
 rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
@@ -78,10 +89,12 @@ rollout_decoder_t *rollout_decoder_new(tr_model_t *model, size_t max_batch)
 /// Gives the pages back in reverse, so that the next sequence gets them in the same order.
 static void release_slot(rollout_decoder_t *decoder, slot_t *slot)
 {
-    for (size_t j = slot->pages; j-- > 0;) {
-        decoder->free_pages[decoder->free_count++] = slot->table[j];
+    for (size_t k = 0; k < KINDS; k++) {
+        for (size_t j = slot->pages[k].count; j-- > 0;) {
+            decoder->free[k].items[decoder->free[k].count++] = slot->pages[k].table[j];
+        }
+        free(slot->pages[k].table);
     }
-    free(slot->table);
     free(slot->ids);
     tr_stop_destroy(&slot->stop);
     *slot = (slot_t){0};
@@ -96,7 +109,9 @@ void rollout_decoder_destroy(rollout_decoder_t **self)
     // Graphs have recorded the cache's addresses, so they go first.
     rollout_device_destroy(&decoder->device);
     tr_cache_destroy(&decoder->cache);
-    free(decoder->free_pages);
+    for (size_t k = 0; k < KINDS; k++) {
+        free(decoder->free[k].items);
+    }
     free(decoder->slots);
     free(decoder);
     *self = NULL;
@@ -138,31 +153,47 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// Makes the cache hold at least `pages` and the states of `sequences`, and one more of each that
-/// nobody reads (device_pass.h). No sequence is running: all pages are free. A larger cache
-/// replaces a smaller one, whose contents nobody needs.
-static tr_status reserve(rollout_decoder_t *decoder, size_t pages, size_t sequences,
+/// All pages of a kind, the lowest on top. Which pages a sequence gets changes no number, only where
+/// it is read.
+static void stack_pages(rollout_decoder_t *decoder, size_t kind, size_t count)
+{
+    int32_t *items = tr_realloc(decoder->free[kind].items, (count + 1) * sizeof *items);
+    for (size_t i = 0; i < count; i++) {
+        items[i] = (int32_t)(count - 1 - i);
+    }
+    decoder->free[kind].items = items;
+    decoder->free[kind].count = count;
+}
+
+static size_t greater(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/// Makes the cache hold at least the pages and the states of `sequences` sequences of so many
+/// tokens, and one more of each that nobody reads (device_pass.h). No sequence is running: all
+/// pages are free. A larger cache replaces a smaller one, whose contents nobody needs.
+static tr_status reserve(rollout_decoder_t *decoder, size_t tokens, size_t sequences,
                          tr_error_t *err)
 {
+    size_t needs[KINDS], had[KINDS] = {decoder->free[WHOLE].count, decoder->free[RING].count};
+    needs_of(needs, decoder, tokens);
     // The cache only grows: calls of a run are alike, and a new cache costs the recorded graphs.
-    if (pages <= decoder->free_count && sequences <= decoder->states) {
+    if (sequences * needs[WHOLE] <= had[WHOLE] && sequences * needs[RING] <= had[RING] &&
+        sequences <= decoder->states) {
         return TR_OK;
     }
-    pages = pages > decoder->free_count ? pages : decoder->free_count;
-    sequences = sequences > decoder->states ? sequences : decoder->states;
+    const tr_cache_room_t room = {.pages = greater(sequences * needs[WHOLE], had[WHOLE]) + 1,
+                                  .ring = greater(sequences * needs[RING], had[RING]) + 1,
+                                  .slots = greater(sequences, decoder->states) + 1};
     // After a failure there is no cache and no page, as in a new decoder.
-    decoder->free_count = decoder->states = 0;
+    decoder->free[WHOLE].count = decoder->free[RING].count = decoder->states = 0;
     tr_cache_destroy(&decoder->cache);
-    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, pages + 1, sequences + 1, err));
-    decoder->states = sequences;
-    rollout_device_use(decoder->device, decoder->cache, (int32_t)pages, (int32_t)sequences);
-    decoder->free_pages = tr_realloc(decoder->free_pages, pages * sizeof *decoder->free_pages);
-    for (size_t i = 0; i < pages; i++) {
-        // The lowest page is on top. Which pages a sequence gets changes no number, only where it
-        // is read.
-        decoder->free_pages[i] = (int32_t)(pages - 1 - i);
-    }
-    decoder->free_count = pages;
+    TR_TRY(tr_cache_new(&decoder->cache, decoder->model, room, err));
+    decoder->states = room.slots - 1;
+    rollout_device_use(decoder->device, decoder->cache, room);
+    stack_pages(decoder, WHOLE, room.pages - 1);
+    stack_pages(decoder, RING, room.ring - 1);
     return TR_OK;
 }
 
@@ -180,25 +211,43 @@ static tr_status prepare(job_t *job, tr_error_t *err)
         size_t total = request->length + response_limit(job, request);
         longest = total > longest ? total : longest;
     }
-    return reserve(job->decoder, running_limit(job) * pages_for(longest), running_limit(job), err);
+    return reserve(job->decoder, longest, running_limit(job), err);
+}
+
+/// Gives a slot pages of all kinds for so many tokens, if there are enough.
+static bool take_pages(rollout_decoder_t *decoder, slot_t *slot, size_t tokens)
+{
+    size_t needs[KINDS];
+    needs_of(needs, decoder, tokens);
+    if (needs[WHOLE] > decoder->free[WHOLE].count || needs[RING] > decoder->free[RING].count) {
+        return false;
+    }
+    for (size_t k = 0; k < KINDS; k++) {
+        slot->pages[k].count = needs[k];
+        slot->pages[k].table = needs[k] > 0 ? tr_calloc(needs[k], sizeof(int32_t)) : NULL;
+        for (size_t j = 0; j < needs[k]; j++) {
+            slot->pages[k].table[j] = decoder->free[k].items[--decoder->free[k].count];
+        }
+    }
+    return true;
 }
 
 /// The next request takes a slot, with pages for the longest response that it may get: a running
-/// sequence never has to wait for a page, and none is ever evicted.
-static void begin(job_t *job, slot_t *slot)
+/// sequence never has to wait for a page, and none is ever evicted. False: there are not enough.
+static bool begin(job_t *job, slot_t *slot)
 {
-    rollout_decoder_t *decoder = job->decoder;
     const rollout_request_t *request = &job->requests[job->next];
     size_t limit = response_limit(job, request);
-    *slot = (slot_t){.busy = true, .index = job->next, .limit = limit, .length = request->length};
+    if (!take_pages(job->decoder, slot, request->length + limit)) {
+        return false;
+    }
+    slot->busy = true;
+    slot->index = job->next;
+    slot->limit = limit;
+    slot->length = request->length;
     // Prompt and response in one array: the pass takes from it what is not in the cache yet.
     slot->ids = tr_calloc(request->length + limit, sizeof *slot->ids);
     memcpy(slot->ids, request->prompt, request->length * sizeof *slot->ids);
-    slot->pages = pages_for(request->length + limit);
-    slot->table = tr_calloc(slot->pages, sizeof *slot->table);
-    for (size_t j = 0; j < slot->pages; j++) {
-        slot->table[j] = decoder->free_pages[--decoder->free_count];
-    }
     const rollout_options_t *options = job->options;
     if (options->stop.count > 0) {
         slot->stop = tr_stop_new(options->tokenizer, options->stop.items, options->stop.count);
@@ -210,6 +259,7 @@ static void begin(job_t *job, slot_t *slot)
     response->raw = tr_calloc(limit, sizeof *response->raw);
     response->kept_ends = tr_calloc(limit, sizeof *response->kept_ends);
     job->next++;
+    return true;
 }
 
 /// Begins requests, in order, while there are free slots and pages for their whole length.
@@ -219,15 +269,11 @@ static void admit(job_t *job)
     // Slots are taken from the first on, so that their numbers are below running_limit: those are
     // the states that the cache has. Else a number decides nothing but the order in the pass.
     for (size_t i = 0; i < decoder->max_batch && job->next < job->count; i++) {
-        const rollout_request_t *request = &job->requests[job->next];
-        if (decoder->slots[i].busy) {
-            continue;
-        }
-        // In order: a shorter request behind this one waits too, so that none is put off for ever.
-        if (pages_for(request->length + response_limit(job, request)) > decoder->free_count) {
+        // In order: a shorter request behind one that waits waits too, so that none is put off for
+        // ever.
+        if (!decoder->slots[i].busy && !begin(job, &decoder->slots[i])) {
             return;
         }
-        begin(job, &decoder->slots[i]);
     }
 }
 
@@ -263,8 +309,13 @@ static void gather(const job_t *job, pass_t *pass)
         // Running sequences do not count against the budget.
         budget -= waiting == 1 ? 0 : take;
         // A span borrows the ids and the page table: the slot outlives the pass.
-        taken->spans[taken->count++] =
-            (tr_span_t){slot->ids + slot->done, take, slot->done, slot->table, (int32_t)i};
+        taken->spans[taken->count++] = (tr_span_t){.ids = slot->ids + slot->done,
+                                                   .length = take,
+                                                   .position = slot->done,
+                                                   .pages = slot->pages[WHOLE].table,
+                                                   .slot = (int32_t)i,
+                                                   .ring = slot->pages[RING].table,
+                                                   .ring_pages = slot->pages[RING].count};
         rows += (int32_t)take;
         // From here on counted as cached, though the pass has yet to run: a failure ends the whole
         // call.
@@ -465,9 +516,12 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
     const job_t job = {.decoder = decoder, .options = &options, .requests = &request};
     size_t columns = tr_sampling_most_kept(sampling, tr_model_config(decoder->model)->vocabulary);
     size_t before = use->now;
-    TR_TRY(reserve(decoder, sequences * pages_for(longest), sequences, err));
+    TR_TRY(reserve(decoder, longest, sequences, err));
     *cache = use->now - before;
-    int32_t *ids = tr_calloc(longest + pages_for(longest), sizeof *ids);
+    size_t needs[KINDS];
+    needs_of(needs, decoder, longest);
+    int32_t *ids = tr_calloc(longest, sizeof *ids);
+    int32_t *tables[KINDS] = {ids, needs[RING] > 0 ? ids : NULL}; // page 0, again and again
     tr_status status = TR_OK;
     pass_t pass;
     rollout_drawn_t drawn;
@@ -478,11 +532,12 @@ tr_status rollout_decoder_rehearse(size_t *cache, rollout_decoder_t *decoder, si
             // sequences.
             bool begins = turn < 3 && i * prompt < ROLLOUT_PASS_TOKENS;
             size_t left = begins ? prompt : 1;
-            decoder->slots[i] = (slot_t){.busy = turn > 0 || begins,
-                                         .table = ids + longest,
-                                         .ids = ids,
-                                         .done = longest - left,
-                                         .length = longest};
+            decoder->slots[i] =
+                (slot_t){.busy = turn > 0 || begins,
+                         .pages = {{tables[WHOLE], needs[WHOLE]}, {tables[RING], needs[RING]}},
+                         .ids = ids,
+                         .done = longest - left,
+                         .length = longest};
         }
         gather(&job, &pass);
         // The last turn is one token of each sequence, which a device with graphs fills up.

@@ -35,7 +35,7 @@ struct rollout_device {
     tr_model_t *model;
     tr_arena_t *arena;
     tr_cache_t *cache;
-    int32_t spare, spare_slot; // the page and the slot that filling rows write to
+    int32_t spare, spare_ring, spare_slot; // the pages and the slot that filling rows write to
     known_t known[GRAPHS];
     size_t count;
     size_t generation; // of the arena when the graphs were recorded
@@ -69,13 +69,13 @@ void rollout_device_destroy(rollout_device_t **self)
     }
 }
 
-void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare,
-                        int32_t spare_slot)
+void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, tr_cache_room_t room)
 {
     rollout_device_forget(device);
     device->cache = cache;
-    device->spare = spare;
-    device->spare_slot = spare_slot;
+    device->spare = (int32_t)room.pages - 1;
+    device->spare_ring = (int32_t)room.ring - 1;
+    device->spare_slot = (int32_t)room.slots - 1;
 }
 
 /// 1, 2, 4, 8, and from there on by 8.
@@ -104,12 +104,14 @@ static bool repeats(const rollout_pass_t *pass)
 static rollout_pass_t fill(const rollout_device_t *device, const rollout_pass_t *pass)
 {
     static const int32_t id = 0;
+    const bool ring = pass->spans[0].ring != NULL;
     rollout_pass_t filled = *pass;
     // A copy of the record: the caller's counts stay those of real sequences.
     filled.count = filled.samples = rollout_device_rows(pass->count);
     for (size_t i = pass->count; i < filled.count; i++) {
         // A sequence of one token at position 0, whose page is the spare one.
-        filled.spans[i] = (tr_span_t){&id, 1, 0, &device->spare, device->spare_slot};
+        filled.spans[i] = (tr_span_t){
+            &id, 1, 0, &device->spare, device->spare_slot, ring ? &device->spare_ring : NULL, 1};
         filled.sampled_rows[i] = (int32_t)i;
         filled.uniforms[i] = 0.0f;
     }

@@ -37,10 +37,9 @@ void rollout_device_destroy(rollout_device_t **device);
 /// The rows that a pass of `count` sequences is filled up to.
 size_t rollout_device_rows(size_t count);
 
-/// The cache of the passes to come; spare, spare_slot: its page and its slot that nobody reads.
-/// Graphs of another cache are dropped.
-void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, int32_t spare,
-                        int32_t spare_slot);
+/// The cache of the passes to come; room: its own, of which nobody reads the last page, page of
+/// rings and slot. Graphs of another cache are dropped.
+void rollout_device_use(rollout_device_t *device, tr_cache_t *cache, tr_cache_room_t room);
 
 /// Drops the graphs: an address that is recorded in them has changed.
 void rollout_device_forget(rollout_device_t *device);

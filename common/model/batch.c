@@ -42,19 +42,41 @@ static void fill_pages(int32_t *row, size_t max_pages, const tr_span_t *span, si
     }
 }
 
+/// The same in layers with a window: a page is written again once all its tokens are out of sight.
+static void fill_ring(int32_t *row, size_t max_pages, const tr_span_t *span)
+{
+    const size_t pages = pages_of(span), first = span->position / TR_PAGE;
+    TR_ASSERT(pages - first <= span->ring_pages, "%zu tokens into %zu pages", span->length,
+              span->ring_pages);
+    for (size_t j = 0; j < max_pages; j++) {
+        row[j] = j >= pages ? -1 : span->ring[j % span->ring_pages];
+    }
+}
+
+/// The table of either kind of layers, [count, max_pages].
+static tr_tensor_t upload_pages(tr_arena_t *arena, tr_queue_t *queue, const int32_t *pages,
+                                size_t count, size_t max_pages)
+{
+    tr_tensor_t table = tr_arena_indices(arena, queue, pages, count * max_pages);
+    table.rows = count;
+    table.columns = max_pages;
+    return table;
+}
+
 void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans,
                    size_t count)
 {
     *batch = (tr_batch_t){0};
     tr_ragged_t *ragged = &batch->ragged;
     measure(ragged, spans, count);
-    // One piece of host memory for all tables: ids, positions, starts, slots, pages.
-    int32_t *ids =
-        tr_calloc(2 * ragged->tokens + 2 * count + 1 + count * ragged->max_pages, sizeof *ids);
+    const size_t entries = count * ragged->max_pages;
+    const bool rings = count > 0 && spans[0].ring != NULL;
+    // One piece of host memory for all tables: ids, positions, starts, slots, pages, rings.
+    int32_t *ids = tr_calloc(2 * ragged->tokens + 2 * count + 1 + 2 * entries, sizeof *ids);
     int32_t *positions = ids + ragged->tokens;
     int32_t *starts = positions + ragged->tokens;
     int32_t *slots = starts + count + 1;
-    int32_t *pages = slots + count;
+    int32_t *pages = slots + count, *ring = pages + entries;
     size_t row = 0;
     for (size_t s = 0; s < count; s++) {
         // Rows of a sequence stand side by side, in the order of the spans; operators find them by
@@ -63,6 +85,9 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
         slots[s] = spans[s].slot;
         fill_pages(pages + s * ragged->max_pages, ragged->max_pages, &spans[s],
                    &batch->fresh_pages);
+        if (rings) {
+            fill_ring(ring + s * ragged->max_pages, ragged->max_pages, &spans[s]);
+        }
         memcpy(ids + row, spans[s].ids, spans[s].length * sizeof *ids);
         for (size_t i = 0; i < spans[s].length; i++) {
             // A decoding step has one token at the end of its sequence, a forward pass all from 0:
@@ -75,8 +100,8 @@ void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, cons
     ragged->positions = tr_arena_indices(arena, queue, positions, ragged->tokens);
     ragged->starts = tr_arena_indices(arena, queue, starts, count + 1);
     ragged->slots = tr_arena_indices(arena, queue, slots, count);
-    ragged->pages = tr_arena_indices(arena, queue, pages, count * ragged->max_pages);
-    ragged->pages.rows = count;
-    ragged->pages.columns = ragged->max_pages;
+    ragged->pages = upload_pages(arena, queue, pages, count, ragged->max_pages);
+    batch->ring =
+        rings ? upload_pages(arena, queue, ring, count, ragged->max_pages) : ragged->pages;
     free(ids);
 }

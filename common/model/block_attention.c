@@ -124,8 +124,9 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
 {
     const tr_ops_t *ops = p->ops;
     tr_queue_t *queue = p->queue;
-    const tr_ragged_t *ragged = &p->batch->ragged;
     const tr_heads_t heads = attention_heads(p, segment);
+    tr_ragged_t ragged = p->batch->ragged;
+    ragged.pages = heads.window > 0 ? p->batch->ring : ragged.pages;
 
     product_forward(p, segment, TR_WEIGHT_QKV, a->product,
                     pass_normed(p, segment, TR_WEIGHT_INPUT_NORM, s->norm, a->rstd, a->input));
@@ -135,8 +136,8 @@ void attention_forward(const pass_t *p, size_t segment, const layer_activations_
     norm_heads(p, segment, a);
     rotate(p, segment, a->qkv, false);
     // After the rotation: cached keys are never rotated again.
-    ops->kv_store(queue, a->kv, a->qkv, ragged, heads);
-    ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, ragged, heads);
+    ops->kv_store(queue, a->kv, a->qkv, &ragged, heads);
+    ops->attention(queue, a->attention, a->lse, a->qkv, a->kv, &ragged, heads);
     if (pass_has(p, segment, TR_WEIGHT_SINKS)) {
         ops->sink(queue, a->attention, a->lse, pass_vector(p, segment, TR_WEIGHT_SINKS));
     }

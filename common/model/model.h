@@ -137,11 +137,20 @@ tr_head_t tr_model_head(const tr_model_t *model);
 
 // Passes
 
-/// What every layer keeps of tokens, in one buffer: `pages` pages of keys and values, or a layer
-/// with a gated delta net the states of `slots` sequences.
+/// What every layer keeps of tokens, in one buffer.
 typedef struct tr_cache tr_cache_t;
-tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, size_t pages, size_t slots,
+
+typedef struct tr_cache_room {
+    size_t pages; ///< of keys and values, in layers that see all keys,
+    size_t ring;  ///< and in those with a window
+    size_t slots; ///< sequences whose states a layer with a gated delta net keeps
+} tr_cache_room_t;
+
+tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, tr_cache_room_t room,
                        tr_error_t *err);
+/// What one sequence of up to `longest` tokens needs, of which a pass takes up to `chunk`: of a ring
+/// those of a window and a chunk, or 0 where no layer has a window.
+tr_cache_room_t tr_cache_room_of(const tr_model_config_t *config, size_t longest, size_t chunk);
 void tr_cache_destroy(tr_cache_t **cache);
 
 /// hidden = the model on the batch, whose spans name pages and slots of the cache. Temporary

@@ -115,6 +115,33 @@ Test(memory, weights_and_state_are_counted_to_the_byte)
     }
 }
 
+/// Of two layers one sees 8 keys. A pass takes up to 512 tokens of a prompt: with the 7 before them
+/// they stand in up to 34 pages of 16. Three sequences, a page to spare of each kind, bf16.
+Test(memory, a_layer_with_a_window_keeps_a_window_and_a_pass)
+{
+    tr_model_config_t config = {.vocabulary = 10,
+                                .hidden = 4,
+                                .intermediate = 6,
+                                .layers = 2,
+                                .heads = 2,
+                                .key_value_heads = 1,
+                                .head_dim = 2,
+                                .max_positions = 4000,
+                                .window = 8};
+    const size_t page = (size_t)16 * 2 * 2 * 2;
+    memory_work_t rollout = {.use = TR_MODEL_DECODES,
+                             .batch = {.sequences = 3, .length = 2000, .answers = 1000},
+                             .sampling = &sampling};
+    config.sliding.bits[0] = 2;
+    cr_expect_eq(measured_dry(&bf16, &config, &rollout).cache,
+                 ((3 * 125 + 1) + (3 * 34 + 1)) * page);
+    rollout.batch.length = 4000; // twice as long costs the other layer alone
+    cr_expect_eq(measured_dry(&bf16, &config, &rollout).cache,
+                 ((3 * 250 + 1) + (3 * 34 + 1)) * page);
+    rollout.batch.length = 17;
+    cr_expect_eq(measured_dry(&bf16, &config, &rollout).cache, 2 * (3 * 2 + 1) * page);
+}
+
 /// One layer: the embedding, the layer and the rest are segments of two parts, each of whole blocks
 /// of 4096 floats. A round has two chunks, whose vectors are of the shard's size.
 Test(memory, ranks_share_what_zero_says)

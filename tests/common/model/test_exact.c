@@ -261,21 +261,28 @@ Test(exact_bf16, a_critics_values_and_gradients_are_the_same_bits_everywhere)
 static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, size_t piece)
 {
     enum { ROW = 8 }; // pages of a sequence
+    const size_t most = piece > 0 ? piece : 24;
+    const tr_cache_room_t of_one = tr_cache_room_of(small->config, (size_t)ROW * TR_PAGE, most);
+    const tr_cache_room_t room = {SEQUENCES * ROW, SEQUENCES * of_one.ring, SEQUENCES};
     tr_error_t err = {0};
     tr_cache_t *cache = NULL;
     tr_arena_t *arena = tr_arena_new(small->rig.backend);
     tr_queue_t *queue = tr_model_queue(small->model);
     size_t H = small->config->hidden;
     uint32_t scattered[SEQUENCES * ROW];
-    int32_t pages[SEQUENCES * ROW];
+    int32_t pages[SEQUENCES * ROW], rings[SEQUENCES * ROW];
     size_t done[SEQUENCES] = {0};
     float *out = rig_memory(&small->rig, (size_t)sequences->starts[SEQUENCES] * H * sizeof *out);
     tr_rng_permutation(scattered, SEQUENCES * ROW, 8, 0, 0);
     for (size_t i = 0; i < SEQUENCES * ROW; i++) {
         pages[i] = (int32_t)scattered[i];
     }
-    cr_assert_eq(tr_cache_new(&cache, small->model, SEQUENCES * ROW, SEQUENCES, &err), TR_OK, "%s",
-                 err.text);
+    // Of a ring every page is used, in an order by chance.
+    tr_rng_permutation(scattered, (uint32_t)room.ring, 9, 0, 0);
+    for (size_t i = 0; i < room.ring; i++) {
+        rings[i] = (int32_t)scattered[i];
+    }
+    cr_assert_eq(tr_cache_new(&cache, small->model, room, &err), TR_OK, "%s", err.text);
     for (uint32_t turn = 0;; turn++) {
         tr_span_t spans[SEQUENCES];
         float *place[SEQUENCES];
@@ -287,8 +294,12 @@ static float *hidden_in_pieces(small_t *small, const tr_sequences_t *sequences, 
             if (left > 0) {
                 size_t start = (size_t)sequences->starts[s] + done[s];
                 take = take < left ? take : left;
-                spans[count] =
-                    (tr_span_t){sequences->ids + start, take, done[s], pages + s * ROW, (int32_t)s};
+                spans[count] = (tr_span_t){
+                    sequences->ids + start,  take,       done[s], pages + s * ROW, (int32_t)s,
+                    rings + s * of_one.ring, of_one.ring};
+                if (of_one.ring == 0) {
+                    spans[count].ring = NULL;
+                }
                 place[count++] = out + start * H;
                 done[s] += take;
             }
@@ -332,16 +343,19 @@ LAW(the_paged_cache_in_any_pieces_gives_the_bits_of_one_full_pass)
     }
 }
 
-enum { REQUESTS = 12, NEW_TOKENS = 30, LONG = 450 };
+enum { REQUESTS = 12, NEW_TOKENS = 30, LONG = 565 };
 
-/// Prompts of many lengths, one of them longer than a pass takes at once together with the others.
+/// Prompts of many lengths, one of them longer than a pass takes at once, and than what layers with a
+/// window keep, where the model's positions allow that.
 static void make_requests(small_t *small, rollout_request_t *requests)
 {
     static const size_t lengths[REQUESTS] = {3, 1, 16, 17, LONG, 40, 2, 5, 31, 100, 15, 8};
+    const size_t room = small->config->max_positions - NEW_TOKENS;
     for (uint32_t i = 0; i < REQUESTS; i++) {
         uint32_t prompt = i / 2 * 2 == i ? i : i - 1; // two samples of each prompt
-        requests[i] = (rollout_request_t){.prompt = small_ids(small, lengths[prompt], prompt),
-                                          .length = lengths[prompt],
+        const size_t length = lengths[prompt] < room ? lengths[prompt] : room;
+        requests[i] = (rollout_request_t){.prompt = small_ids(small, length, prompt),
+                                          .length = length,
                                           .prompt_number = prompt,
                                           .sample = i % 2};
     }
