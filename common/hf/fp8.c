@@ -42,8 +42,8 @@ static float number_of(unsigned code)
     return (code & 128) != 0 ? -size : size;
 }
 
-tr_status tr_fp8_read(const tr_safetensors_t *file, const tr_safetensors_info_t *info, float *out,
-                      size_t rows, size_t columns, tr_error_t *err)
+tr_status tr_fp8_read(const tr_safetensors_t *file, const tr_safetensors_info_t *info, size_t rows,
+                      size_t columns, float *out, size_t first, size_t count, tr_error_t *err)
 {
     const tr_safetensors_info_t *scales = tr_fp8_scales(file, info);
     const size_t across = (columns + BLOCK - 1) / BLOCK;
@@ -61,11 +61,11 @@ tr_status tr_fp8_read(const tr_safetensors_t *file, const tr_safetensors_info_t 
     const uint8_t *codes = info->data;
     float *grid = tr_calloc(scales->count, sizeof *grid);
     tr_status status = tr_safetensors_copy(file, scales->name, TR_F32, grid, scales->count, err);
-    for (size_t i = 0; out != NULL && status == TR_OK && i < rows * columns; i++) {
+    for (size_t i = first; out != NULL && status == TR_OK && i < first + count; i++) {
         const float scale = grid[i / columns / BLOCK * across + i % columns / BLOCK];
-        out[i] = tr_real_from_bf16(tr_real_to_bf16(numbers[codes[i]] * scale));
+        out[i - first] = tr_real_from_bf16(tr_real_to_bf16(numbers[codes[i]] * scale));
     }
-    tr_safetensors_forget(info, 0, info->count);
+    tr_safetensors_forget(info, first, count);
     free(grid);
     return status;
 }

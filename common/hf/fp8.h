@@ -9,10 +9,10 @@
 const tr_safetensors_info_t *tr_fp8_scales(const tr_safetensors_t *file,
                                            const tr_safetensors_info_t *info);
 
-/// Writes number times scale to out: [rows, columns], rounded to bf16 as transformers does for a
-/// bf16 model. out NULL: it is only checked whether that would succeed. TR_ERR_FORMAT: another
-/// shape, or no such scales.
-tr_status tr_fp8_read(const tr_safetensors_t *file, const tr_safetensors_info_t *info, float *out,
-                      size_t rows, size_t columns, tr_error_t *err);
+/// Writes number times scale, rounded to bf16 as transformers does for a bf16 model, of elements
+/// first..first+count-1 to out: [count]. out NULL: it is only checked whether that would succeed.
+/// TR_ERR_FORMAT: another shape than [rows, columns], or no such scales.
+tr_status tr_fp8_read(const tr_safetensors_t *file, const tr_safetensors_info_t *info, size_t rows,
+                      size_t columns, float *out, size_t first, size_t count, tr_error_t *err);
 
 #endif

@@ -56,19 +56,20 @@ static void read_column(float *out, size_t step, const uint8_t *blocks, const ui
 }
 
 tr_status tr_mxfp4_read(const tr_safetensors_t *file, const char *name, const size_t shape[3],
-                        float *out, tr_error_t *err)
+                        float *out, size_t first, size_t count, tr_error_t *err)
 {
-    const size_t k = shape[1], n = shape[2];
+    const size_t k = shape[1], n = shape[2], columns = count / k; // of all experts that are read
     const tr_safetensors_info_t *found[2];
     tr_mxfp4_find(found, file, name);
     TR_TRY(check(file, name, found, shape, err));
-    const uint8_t *blocks = found[0]->data, *scales = found[1]->data;
-    for (size_t i = 0; out != NULL && i < shape[0] * n; i++) {
+    TR_ASSERT(first % (k * n) == 0 && count % (k * n) == 0, "%zu numbers from %zu", count, first);
+    const uint8_t *blocks = (const uint8_t *)found[0]->data + first / 2;
+    const uint8_t *scales = (const uint8_t *)found[1]->data + first / SHARE;
+    for (size_t i = 0; out != NULL && i < columns; i++) {
         read_column(out + i / n * k * n + i % n, n, blocks + i * k / 2, scales + i * (k / SHARE),
                     k);
     }
-    for (size_t i = 0; i < 2; i++) {
-        tr_safetensors_forget(found[i], 0, found[i]->count);
-    }
+    tr_safetensors_forget(found[0], first / 2, count / 2);
+    tr_safetensors_forget(found[1], first / SHARE, count / SHARE);
     return TR_OK;
 }

@@ -12,9 +12,9 @@
 bool tr_mxfp4_find(const tr_safetensors_info_t *found[2], const tr_safetensors_t *file,
                    const char *name);
 
-/// As tr_safetensors_read of the tensor, all of it. shape: [experts, K, N]; out: as many floats, or
-/// NULL: it is only checked whether that would succeed.
+/// As tr_safetensors_read_part of the tensor, whole experts. shape: [experts, K, N]; out: [count],
+/// or NULL: it is only checked whether that would succeed.
 tr_status tr_mxfp4_read(const tr_safetensors_t *file, const char *name, const size_t shape[3],
-                        float *out, tr_error_t *err);
+                        float *out, size_t first, size_t count, tr_error_t *err);
 
 #endif

@@ -17,22 +17,48 @@ static size_t count_of(const tr_parameter_t *parameter)
     return parameter->rows * parameter->columns;
 }
 
-/// Room for the values of any parameter; the caller's to free.
-static float *room_for_largest(const tr_layout_t *layout)
+enum { PIECE = 1 << 20 }; // elements, where any number will do
+
+/// Elements that are read and written at once: so many that they are as many of the file's, one
+/// after another. A mixture's largest parameter has all experts of a layer, which is most of it.
+static size_t piece_of(const tr_parameter_t *parameter)
+{
+    const size_t count = count_of(parameter);
+    return parameter->form == TR_FORM_BY_EXPERT ? count / parameter->weight->parts
+           : parameter->form == TR_FORM_PLAIN && count > (size_t)PIECE ? PIECE
+                                                                       : count;
+}
+
+/// Room for a piece of any parameter; the caller's to free.
+static float *room_for_piece(const tr_layout_t *layout)
 {
     size_t largest = 0;
     for (size_t i = 0; i < layout->count; i++) {
-        size_t count = count_of(&layout->parameters[i]);
+        const size_t count = piece_of(&layout->parameters[i]);
         largest = count > largest ? count : largest;
     }
     return tr_calloc(largest, sizeof(float));
 }
 
-static void write_parameter(tr_model_t *model, size_t index, const float *values)
+/// Some elements of a parameter.
+typedef struct piece {
+    const tr_parameter_t *parameter;
+    size_t first, count;
+} piece_t;
+
+/// The piece after this one; false: that was the last. {parameter} is before the first.
+static bool next_piece(piece_t *piece)
 {
-    const tr_parameter_t *parameter = &model->layout.parameters[index];
-    parameters_write(&model->parameters, parameter->weight->trained, values, parameter->place,
-                     count_of(parameter));
+    const size_t all = count_of(piece->parameter), most = piece_of(piece->parameter);
+    piece->first += piece->count;
+    piece->count = all - piece->first < most ? all - piece->first : most;
+    return piece->count > 0;
+}
+
+static void write_piece(tr_model_t *model, const piece_t *piece, const float *values)
+{
+    parameters_write(&model->parameters, piece->parameter->weight->trained, values,
+                     piece->parameter->place + piece->first, piece->count);
 }
 
 // Fresh weights
@@ -99,34 +125,46 @@ static float fresh_adapter(const tr_model_t *model, const tr_parameter_t *parame
                      sqrtf((float)parameter->columns);
 }
 
-/// values: [rows, columns] of the parameter, written. A number's address is (parameter, element).
-static void randomize_parameter(const tr_model_t *model, float *values, size_t index, uint64_t seed)
+/// values: [count] of the piece, written. A number's address is (parameter, element).
+static void randomize_piece(const tr_model_t *model, float *values, const piece_t *piece,
+                            uint64_t seed)
 {
-    const tr_parameter_t *parameter = &model->layout.parameters[index];
+    const tr_parameter_t *parameter = piece->parameter;
+    const uint32_t index = (uint32_t)(parameter - model->layout.parameters);
     const tr_weight_kind_t kind = parameter->weight->kind;
-    for (size_t i = 0; is_adapter(parameter) && i < count_of(parameter); i++) {
-        values[i] = fresh_adapter(model, parameter, seed, (uint32_t)index, (uint32_t)i);
+    for (size_t i = 0; is_adapter(parameter) && i < piece->count; i++) {
+        values[i] = fresh_adapter(model, parameter, seed, index, (uint32_t)(piece->first + i));
     }
     if (is_adapter(parameter)) {
         return;
     }
     const float constant = fresh_vector(model, parameter), deviation = fresh_deviation(model, kind);
-    for (size_t i = 0; i < count_of(parameter); i++) {
+    for (size_t i = 0; i < piece->count; i++) {
         // Addressed, not drawn: the same numbers whatever ranks, threads or order write them.
-        values[i] =
-            parameter->rank == 1 || parameter->spared
-                ? constant
-                : deviation * tr_rng_normal(seed, TR_RNG_INIT, (uint32_t)index, 0, (uint32_t)i);
+        values[i] = parameter->rank == 1 || parameter->spared
+                        ? constant
+                        : deviation * tr_rng_normal(seed, TR_RNG_INIT, index, 0,
+                                                    (uint32_t)(piece->first + i));
+    }
+}
+
+/// values: room for a piece.
+static void randomize(tr_model_t *model, float *values, const tr_parameter_t *parameter,
+                      uint64_t seed)
+{
+    piece_t piece = {.parameter = parameter};
+    while (next_piece(&piece)) {
+        randomize_piece(model, values, &piece, seed);
+        write_piece(model, &piece, values);
     }
 }
 
 /// For tests, benchmarks and training from nothing. A tied head is the embedding and is drawn once.
 void tr_model_randomize(tr_model_t *model, uint64_t seed)
 {
-    float *values = room_for_largest(&model->layout);
+    float *values = room_for_piece(&model->layout);
     for (size_t i = 0; i < model->layout.count; i++) {
-        randomize_parameter(model, values, i, seed);
-        write_parameter(model, i, values);
+        randomize(model, values, &model->layout.parameters[i], seed);
     }
     tr_model_repack(model);
     free(values);
@@ -288,57 +326,41 @@ static tr_status refuse_unknown(const tr_layout_t *layout, const tr_model_config
     return status;
 }
 
-/// The tensor's shape in a file; 0 rows stand for one dimension, as norms have.
-static size_t rows_of(const tr_parameter_t *parameter)
-{
-    return parameter->rank == 1                    ? 0
-           : parameter->form == TR_FORM_TRANSPOSED ? parameter->columns
-                                                   : parameter->rows;
-}
-
-static size_t columns_of(const tr_parameter_t *parameter)
-{
-    return parameter->form == TR_FORM_TRANSPOSED ? parameter->rows : parameter->columns;
-}
-
-/// As read_stored, of a tensor with the weights of all experts, or their biases.
-static tr_status read_by_expert(float *values, const tr_safetensors_t *file,
-                                const tr_parameter_t *parameter, tr_error_t *err)
-{
-    size_t shape[3];
-    const tr_safetensors_info_t *found[2];
-    const char *packed = packed_name(found, file, parameter);
-    tr_parameter_shape(parameter, shape);
-    return packed != NULL
-               ? tr_mxfp4_read(file, packed, shape, values, err)
-               : tr_safetensors_read_part(file, stored_name(file, parameter), shape,
-                                          parameter->rank, values, 0, count_of(parameter), err);
-}
-
-/// The parameter's elements in the file's order, or with values NULL: whether they are there.
-static tr_status read_stored(float *values, const tr_safetensors_t *file,
-                             const tr_parameter_t *parameter, tr_error_t *err)
+/// The piece's elements in the file's order, or with values NULL: whether they are there.
+static tr_status read_stored(float *values, const tr_safetensors_t *file, const piece_t *piece,
+                             tr_error_t *err)
 {
     char room[80];
+    size_t shape[3], first = piece->first;
+    const tr_safetensors_info_t *found[2];
+    const tr_parameter_t *parameter = piece->parameter;
     const tr_weight_t *weight = parameter->weight;
-    if (parameter->form == TR_FORM_BY_EXPERT) {
-        return read_by_expert(values, file, parameter, err);
-    }
+    const char *packed = packed_name(found, file, parameter);
     const char *shared = shared_name(room, file, parameter), *name = stored_name(file, parameter);
+    tr_parameter_shape(parameter, shape);
+    if (packed != NULL) {
+        return tr_mxfp4_read(file, packed, shape, values, first, piece->count, err);
+    }
     if (shared != NULL) {
         // The tensor's order is that of the weight: expert after expert, gate before up.
-        const size_t shape[3] = {weight->parts, weight->rows / weight->parts, weight->columns};
-        return tr_safetensors_read_part(file, shared, shape, 3, values,
-                                        parameter->place - weight->place, count_of(parameter), err);
+        const size_t all[3] = {weight->parts, weight->rows / weight->parts, weight->columns};
+        first += parameter->place - weight->place;
+        return tr_safetensors_read_part(file, shared, all, 3, values, first, piece->count, err);
     }
     const tr_safetensors_info_t *info = tr_safetensors_find(file, name);
     if (info != NULL && info->dtype == TR_F8) {
-        return tr_fp8_read(file, info, values, rows_of(parameter), columns_of(parameter), err);
+        return tr_fp8_read(file, info, shape[0], shape[1], values, first, piece->count, err);
     }
-    return values == NULL
-               ? tr_safetensors_check(file, name, rows_of(parameter), columns_of(parameter), err)
-               : tr_safetensors_read(file, name, values, rows_of(parameter), columns_of(parameter),
-                                     err);
+    return tr_safetensors_read_part(file, name, shape, parameter->rank, values, first, piece->count,
+                                    err);
+}
+
+/// Whether the file has the parameter.
+static tr_status check_stored(const tr_safetensors_t *file, const tr_parameter_t *parameter,
+                              tr_error_t *err)
+{
+    const piece_t all = {parameter, 0, count_of(parameter)};
+    return read_stored(NULL, file, &all, err);
 }
 
 /// What a run does otherwise than the file says, or says twice.
@@ -376,7 +398,7 @@ tr_status tr_model_check(const tr_model_config_t *config, const char *directory,
         const tr_parameter_t *p = &layout.parameters[i];
         // a score head that the file lacks is drawn
         if (stored.scalar_head || p->weight->kind != TR_WEIGHT_SCORE) {
-            TR_TRY_GOTO(read_stored(NULL, file, p, err), done);
+            TR_TRY_GOTO(check_stored(file, p, err), done);
         }
     }
 done:
@@ -385,14 +407,19 @@ done:
     return status;
 }
 
-/// values: [rows, columns] of the parameter, written; stored: room for as many.
-static tr_status read_parameter(float *values, float *stored, const tr_safetensors_t *file,
-                                const tr_parameter_t *parameter, tr_error_t *err)
+/// values, stored: room for a piece.
+static tr_status read_parameter(tr_model_t *model, float *values, float *stored,
+                                const tr_safetensors_t *file, const tr_parameter_t *parameter,
+                                tr_error_t *err)
 {
     const bool plain = parameter->form == TR_FORM_PLAIN;
-    TR_TRY(read_stored(plain ? values : stored, file, parameter, err));
-    for (size_t i = 0; i < count_of(parameter) && !plain; i++) {
-        values[i] = stored[tr_parameter_stored(parameter, i)];
+    piece_t piece = {.parameter = parameter};
+    while (next_piece(&piece)) {
+        TR_TRY(read_stored(plain ? values : stored, file, &piece, err));
+        for (size_t i = 0; i < piece.count && !plain; i++) {
+            values[i] = stored[tr_parameter_stored(parameter, piece.first + i) - piece.first];
+        }
+        write_piece(model, &piece, values);
     }
     return TR_OK;
 }
@@ -401,17 +428,16 @@ static tr_status read_parameter(float *values, float *stored, const tr_safetenso
 static tr_status read_parameters(tr_model_t *model, const tr_safetensors_t *file, bool draws,
                                  uint64_t seed, tr_error_t *err)
 {
-    float *values = room_for_largest(&model->layout), *stored = room_for_largest(&model->layout);
+    float *values = room_for_piece(&model->layout), *stored = room_for_piece(&model->layout);
     tr_status status = TR_OK;
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
         if (is_adapter(parameter) || (draws && parameter->weight->kind == TR_WEIGHT_SCORE)) {
             // A reward model or critic that starts from a language model: the trunk is the file's.
-            randomize_parameter(model, values, i, seed);
+            randomize(model, values, parameter, seed);
         } else {
-            TR_TRY_GOTO(read_parameter(values, stored, file, parameter, err), done);
+            TR_TRY_GOTO(read_parameter(model, values, stored, file, parameter, err), done);
         }
-        write_parameter(model, i, values);
     }
     tr_model_repack(model);
 done:
@@ -486,15 +512,14 @@ static tr_status refuse_others(const tr_layout_t *layout, const tr_safetensors_t
 tr_status tr_model_load_adapter(tr_model_t *model, const char *directory, tr_error_t *err)
 {
     tr_safetensors_t *file = NULL;
-    float *values = room_for_largest(&model->layout), *stored = room_for_largest(&model->layout);
+    float *values = room_for_piece(&model->layout), *stored = room_for_piece(&model->layout);
     tr_status status;
     TR_TRY_GOTO(open_adapter(&file, directory, err), done);
     TR_TRY_GOTO(refuse_others(&model->layout, file, err), done);
     for (size_t i = 0; i < model->layout.count; i++) {
         const tr_parameter_t *parameter = &model->layout.parameters[i];
         if (parameter->weight->trained) {
-            TR_TRY_GOTO(read_parameter(values, stored, file, parameter, err), done);
-            write_parameter(model, i, values);
+            TR_TRY_GOTO(read_parameter(model, values, stored, file, parameter, err), done);
         }
     }
     tr_model_repack(model);
@@ -512,7 +537,7 @@ static tr_status check_adapter(const tr_layout_t *layout, const char *directory,
     tr_status status = refuse_others(layout, file, err);
     for (size_t i = 0; i < layout->count && status == TR_OK; i++) {
         if (layout->parameters[i].weight->trained) {
-            status = read_stored(NULL, file, &layout->parameters[i], err);
+            status = check_stored(file, &layout->parameters[i], err);
         }
     }
     tr_safetensors_close(&file);

@@ -54,7 +54,8 @@ static void add_packed(host_model_t *model, const tr_safetensors_info_t *info)
         const size_t shape[] = {info->shape[0], 32 * info->shape[2], info->shape[1]};
         tr_safetensors_entry_t *entry =
             add_entry(model, info->name, (size_t)(end - info->name), 3, shape);
-        cr_assert_eq(tr_mxfp4_read(model->file, entry->name, shape, (float *)entry->data, &err),
+        cr_assert_eq(tr_mxfp4_read(model->file, entry->name, shape, (float *)entry->data, 0,
+                                   shape[0] * shape[1] * shape[2], &err),
                      TR_OK, "%s", err.text);
     }
 }

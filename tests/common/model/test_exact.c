@@ -345,8 +345,8 @@ LAW(the_paged_cache_in_any_pieces_gives_the_bits_of_one_full_pass)
 
 enum { REQUESTS = 12, NEW_TOKENS = 30, LONG = 565 };
 
-/// Prompts of many lengths, one of them longer than a pass takes at once, and than what layers with a
-/// window keep, where the model's positions allow that.
+/// Prompts of many lengths, one of them longer than a pass takes at once, and than what layers with
+/// a window keep, where the model's positions allow that.
 static void make_requests(small_t *small, rollout_request_t *requests)
 {
     static const size_t lengths[REQUESTS] = {3, 1, 16, 17, LONG, 40, 2, 5, 31, 100, 15, 8};

@@ -1,7 +1,8 @@
 /// The forms in which people have a model's files, of every golden model: what is read of each is
 /// what torch reads of it, and what is saved of it is read again as the same bytes.
-/// tests/golden/storage.py made the checksums and says the rest.
+/// tests/golden/storage.py made the checksums and says the rest. And what memory reading takes.
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -246,4 +247,78 @@ Test(storage, every_form_of_a_models_files_has_the_values_that_torch_reads)
     globfree(&models);
     scratch_close(&folder);
     golden_close(&golden);
+}
+
+/// The greatest resident size so far, in bytes.
+static size_t peak(void)
+{
+    char line[256];
+    size_t kilobytes = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    cr_assert_not_null(file);
+    while (kilobytes == 0 && fgets(line, sizeof line, file) != NULL) {
+        kilobytes = strncmp(line, "VmHWM:", 6) == 0 ? strtoul(line + 6, NULL, 10) : 0;
+    }
+    fclose(file);
+    cr_assert_gt(kilobytes, 0, "there is no VmHWM");
+    return kilobytes << 10;
+}
+
+/// From here on it is counted anew; false: this system does not.
+static bool forget_peak(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    bool done = file != NULL && fputs("5", file) >= 0;
+    done = (file == NULL || fclose(file) == 0) && done;
+    return done;
+}
+
+/// A gpt-oss of one layer, of whose 54 MiB in F32 one parameter has 32.
+static void write_mixture(rig_t *rig, const char *directory)
+{
+    tr_error_t err = {0};
+    tr_model_config_t config;
+    tr_model_t *model = NULL;
+    const tr_save_options_t options = {.dtype = TR_BF16};
+    tr_status status =
+        tr_model_config_load(&config, TEST_SOURCE_DIR "/tests/golden/models/gpt_oss_odd", &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    config.experts = 16;
+    config.hidden = config.intermediate = config.expert_intermediate = 512;
+    config.max_positions = 64;
+    config.rope_scaling.kind = TR_ROPE_DEFAULT;
+    status = tr_model_new(&model, &config, rig->backend, TR_MODEL_READS, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_model_randomize(model, 1);
+    status = tr_trainer_save_model(model, directory, &options, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    tr_model_destroy(&model);
+}
+
+/// A parameter in F32 twice, in the file's order and in ours, would be more than the model again.
+Test(storage, a_mixture_is_read_an_expert_at_a_time)
+{
+#ifdef __SANITIZE_ADDRESS__
+    cr_skip_test("a sanitizer keeps what is freed");
+#endif
+    rig_t rig;
+    tr_error_t err = {0};
+    tr_model_t *model = NULL;
+    char *folder = scratch_open(), *directory = tr_format("%s/mixture", folder);
+    rig_open(&rig, NULL, 1);
+    write_mixture(&rig, directory);
+    if (!forget_peak()) {
+        cr_skip_test("the system counts no peak");
+    }
+    const size_t before = peak();
+    tr_status status = tr_model_open(&model, directory, NULL, rig.backend, TR_MODEL_READS, &err);
+    cr_assert_eq(status, TR_OK, "%s", err.text);
+    const size_t weights = tr_model_layout(model)->total * sizeof(float);
+    const size_t taken = peak() - before, most = weights + ((size_t)16 << 20);
+    cr_expect_geq(weights, (size_t)48 << 20);
+    cr_expect_leq(taken, most, "%zu MiB for %zu MiB of weights", taken >> 20, weights >> 20);
+    tr_model_destroy(&model);
+    rig_close(&rig);
+    free(directory);
+    scratch_close(&folder);
 }
