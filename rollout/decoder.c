@@ -153,8 +153,8 @@ static tr_status check_request(const rollout_request_t *request, const tr_model_
     return TR_OK;
 }
 
-/// All pages of a kind, the lowest on top. Which pages a sequence gets changes no number, only where
-/// it is read.
+/// All pages of a kind, the lowest on top. Which of them a sequence gets changes no number, only
+/// where it is read.
 static void stack_pages(rollout_decoder_t *decoder, size_t kind, size_t count)
 {
     int32_t *items = tr_realloc(decoder->free[kind].items, (count + 1) * sizeof *items);

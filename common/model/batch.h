@@ -32,8 +32,8 @@ typedef struct tr_batch {
     tr_tensor_t noise;
 } tr_batch_t;
 
-/// Uploads spans in order. All spans either have pages or none has; so with rings. The batch lives until the
-/// arena's reset.
+/// Uploads spans in order. All spans either have pages or none has; so with rings. The batch lives
+/// until the arena's reset.
 void tr_batch_init(tr_batch_t *batch, tr_arena_t *arena, tr_queue_t *queue, const tr_span_t *spans,
                    size_t count);
 

@@ -148,8 +148,8 @@ typedef struct tr_cache_room {
 
 tr_status tr_cache_new(tr_cache_t **cache, const tr_model_t *model, tr_cache_room_t room,
                        tr_error_t *err);
-/// What one sequence of up to `longest` tokens needs, of which a pass takes up to `chunk`: of a ring
-/// those of a window and a chunk, or 0 where no layer has a window.
+/// What one sequence of up to `longest` tokens needs, of which a pass takes up to `chunk`: in rings
+/// the pages of a window and a chunk, or 0 where no layer has a window.
 tr_cache_room_t tr_cache_room_of(const tr_model_config_t *config, size_t longest, size_t chunk);
 void tr_cache_destroy(tr_cache_t **cache);
 
