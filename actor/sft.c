@@ -65,6 +65,8 @@ tr_status actor_learn_sft(actor_sft_t *sft, tr_trainer_t *trainer, const tr_sequ
     tr_train_pass_t smoothing = *pass;
     smoothing.smooths = sft->options->label_smoothing_factor > 0.0;
     smoothing.neftune_noise_alpha = sft->options->neftune_noise_alpha;
+    // Here alone: TRL's other trainers disable dropout, and a rollout has none.
+    smoothing.dropout = true;
     size_t tokens = (size_t)sequences->response_starts[sequences->count];
     sft->counted = 0;
     for (size_t t = 0; sft->mask != NULL && t < tokens; t++) {

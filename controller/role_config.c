@@ -129,6 +129,7 @@ static void add_adapter(json_t *config, const tr_recipe_t *recipe)
 {
     json_t *lora = json_object();
     tr_fields_to_json(lora, &recipe->lora, &tr_lora_fields);
+    tr_fields_to_json(lora, &recipe->lora, &tr_lora_dropout_fields);
     json_object_set_new(config, "lora", lora);
     json_object_set_new(config, "adapter",
                         recipe->adapter != NULL ? absolute(recipe->adapter) : json_null());

@@ -191,7 +191,8 @@ static tr_status train(const dry_run_t *run, tr_trainer_t *trainer, size_t chunk
                                   .chunk = run->n,
                                   .scores = work->chunk.scores,
                                   .temperature = 1.0f,
-                                  .neftune_noise_alpha = work->noise ? 1.0 : 0.0};
+                                  .neftune_noise_alpha = work->noise ? 1.0 : 0.0,
+                                  .dropout = true};
     size_t length = least(work->chunk.length, run->config.max_positions);
     tr_train_pass_result_t result;
     if (work->batch.sequences > 0) {

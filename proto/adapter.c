@@ -10,6 +10,9 @@ tr_status tr_adapter_read(tr_lora_t *lora, const char **directory, const json_t 
     if (*directory != NULL) {
         return tr_lora_read(lora, *directory, err);
     }
-    return fields == NULL ? TR_OK
-                          : tr_fields_from_json(lora, &tr_lora_fields, fields, "welcome lora", err);
+    if (fields == NULL) {
+        return TR_OK;
+    }
+    TR_TRY(tr_fields_from_json(lora, &tr_lora_fields, fields, "welcome lora", err));
+    return tr_fields_from_json(lora, &tr_lora_dropout_fields, fields, "welcome lora", err);
 }

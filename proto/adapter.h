@@ -9,7 +9,7 @@
 /// Reads a config's
 ///
 ///     adapter  optional directory of PEFT's: an adapter of the model, with which it begins
-///     lora     optional, the fields of tr_lora_fields: of a fresh one; r null: none
+///     lora     optional, the fields of both tables of lora.h: of a fresh one; r null: none
 ///
 /// *lora: that of the directory, if there is one; the caller's to release, after a failure too.
 /// *directory: the config's; NULL: none.

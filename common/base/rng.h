@@ -13,7 +13,8 @@ typedef enum tr_rng_stream {
     TR_RNG_SHUFFLE = 2, ///< order of rows or sequences: (epoch or step, pass, index)
     TR_RNG_INIT = 3,    ///< fresh weights: (tensor, 0, element)
     TR_RNG_NOISE = 4,   ///< noise on embeddings: (step, sequence), element
-    TR_RNG_ROUND = 5    ///< rounding of weights: step, element (64 bits)
+    TR_RNG_ROUND = 5,   ///< rounding of weights: step, element (64 bits)
+    TR_RNG_DROPOUT = 6  ///< what dropout lets through: (tr_dropout_t.a, row's address), column
 } tr_rng_stream_t;
 
 /// A number in [0, 1), 24 random bits, at the address (seed, stream, a, b, c).

@@ -30,6 +30,10 @@ typedef struct tr_batch {
     size_t fresh_pages; ///< pages that the batch numbered itself: 0..fresh_pages-1
     /// f32 [tokens, hidden] to be added to the embeddings; buffer NULL: none.
     tr_tensor_t noise;
+    /// i32 [tokens] addresses of tokens, by which adapters drop what they read; buffer NULL: they
+    /// do not.
+    tr_tensor_t addresses;
+    uint64_t dropout_seed;
 } tr_batch_t;
 
 /// Uploads spans in order. All spans either have pages or none has; so with rings. The batch lives

@@ -33,6 +33,13 @@ static const tr_field_t fields[] = {
 };
 const tr_fields_t tr_lora_fields = TR_FIELDS(tr_lora_t, fields);
 
+static const tr_field_t dropout[] = {
+    FIELD(lora_dropout, TR_FIELD_REAL, "0.0", .range = &tr_range_below_1,
+          .help = "With an adapter: the chance that a number which it reads is dropped while it "
+                  "learns. TRL disables dropout for the other algorithms, as is done here."),
+};
+const tr_fields_t tr_lora_dropout_fields = TR_FIELDS(tr_lora_t, dropout);
+
 void tr_lora_copy(tr_lora_t *copy, const tr_lora_t *lora)
 {
     json_t *values = json_object();
@@ -40,6 +47,7 @@ void tr_lora_copy(tr_lora_t *copy, const tr_lora_t *lora)
     tr_fields_to_json(values, lora, &tr_lora_fields);
     tr_status status = tr_fields_from_json(copy, &tr_lora_fields, values, "lora", &err);
     TR_ASSERT(status == TR_OK, "%s", err.text);
+    copy->lora_dropout = lora->lora_dropout;
     json_decref(values);
 }
 

@@ -22,6 +22,7 @@ typedef enum tr_lora_init {
 typedef struct tr_lora {
     uint64_t r; ///< 0: there is no adapter
     double lora_alpha;
+    double lora_dropout; ///< of what A reads, while SFT learns
     bool use_rslora;
     /// Names of modules, of their ends behind a dot, or patterns of the whole; or all-linear.
     tr_texts_t target_modules;
@@ -33,6 +34,7 @@ typedef struct tr_lora {
 } tr_lora_t;
 
 extern const tr_fields_t tr_lora_fields;
+extern const tr_fields_t tr_lora_dropout_fields; ///< the one that SFT alone reads
 
 /// What names of tensors begin with in PEFT's files.
 #define TR_ADAPTER_PREFIX "base_model.model."

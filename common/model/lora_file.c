@@ -29,6 +29,7 @@ static tr_status refuse(const source_t *source, tr_status status, const char *ke
 static tr_status take(tr_lora_t *lora, const source_t *source, const char *key)
 {
     const tr_field_t *field = tr_fields_find(&tr_lora_fields, key);
+    field = field != NULL ? field : tr_fields_find(&tr_lora_dropout_fields, key);
     const json_t *value = json_object_get(source->object, key);
     if (json_is_null(value) && field->kind == TR_FIELD_TEXTS) {
         return TR_OK; // none, as the option begins
@@ -83,7 +84,7 @@ static bool is_off(const char *key, const json_t *value)
 /// A key that is not understood may change numbers, unless it is at PEFT's default: off.
 static tr_status refuse_others(const source_t *source)
 {
-    // Dropout is of training alone; of transposed matrices PEFT finds fan_in_fan_out itself.
+    // Of transposed matrices PEFT finds fan_in_fan_out itself.
     static const char *const known[] = {"r",
                                         "lora_alpha",
                                         "use_rslora",
@@ -134,8 +135,8 @@ static tr_status read_keys(tr_lora_t *lora, const source_t *source)
 {
     static const char *const kinds[] = {"LORA", NULL};
     static const char *const tasks[] = {"CAUSAL_LM", "SEQ_CLS", NULL};
-    static const char *const keys[] = {"r", "lora_alpha", "target_modules", "modules_to_save",
-                                       "use_rslora"};
+    static const char *const keys[] = {
+        "r", "lora_alpha", "target_modules", "modules_to_save", "use_rslora", "lora_dropout"};
     TR_TRY(expect(source, "peft_type", kinds, "\"LORA\""));
     TR_TRY(expect(source, "task_type", tasks, "\"CAUSAL_LM\", \"SEQ_CLS\" or null"));
     TR_TRY(refuse_others(source));
@@ -153,6 +154,7 @@ tr_status tr_lora_read(tr_lora_t *lora, const char *directory, tr_error_t *err)
 {
     char *path = tr_format("%s/adapter_config.json", directory);
     json_t *root = NULL;
+    *lora = (tr_lora_t){0};
     tr_fields_init(lora, &tr_lora_fields);
     lora->of_file = true;
     tr_status status = tr_json_file_read(&root, path, FILE_LIMIT, err);
@@ -194,8 +196,8 @@ char *tr_lora_json(const tr_lora_t *lora, const tr_lora_facts_t *facts)
         "{s:s, s:s, s:s?, s:I, s:o, s:f, s:b, s:s, s:b, s:o, s:o, s:o, s:b}", "peft_type", "LORA",
         "task_type", facts->scalar ? "SEQ_CLS" : "CAUSAL_LM", "base_model_name_or_path",
         facts->base, "r", (json_int_t)lora->r, "lora_alpha", number_of(lora->lora_alpha),
-        "lora_dropout", 0.0, "use_rslora", (int)lora->use_rslora, "bias", "none", "fan_in_fan_out",
-        (int)facts->transposed, "init_lora_weights",
+        "lora_dropout", lora->lora_dropout, "use_rslora", (int)lora->use_rslora, "bias", "none",
+        "fan_in_fan_out", (int)facts->transposed, "init_lora_weights",
         lora->init_lora_weights == TR_LORA_GAUSSIAN ? json_string("gaussian") : json_true(),
         "target_modules", modules, "modules_to_save", list_of(&lora->modules_to_save),
         "inference_mode", 1);

@@ -35,6 +35,7 @@ typedef struct pass {
     struct {
         tr_tensor_t u, du;          ///< [T, r]
         tr_tensor_t rows, dx, part; ///< [T, N], and two of [T, K], of the widest
+        tr_tensor_t read;           ///< [T, K] where there is dropout
     } lora;                         ///< scratch of adapters; undefined where there are none
     size_t T, H, Q, W, F; ///< tokens, hidden, query width, qkv width, intermediate of MLPs
     size_t U;             ///< outputs of the MLP's first product: 2F, or F without a gate

@@ -27,6 +27,20 @@ static void move_columns(const pass_t *p, tr_tensor_t own, tr_tensor_t product,
     }
 }
 
+/// What an adapter reads of x: x itself, or while SFT learns what dropout lets through.
+static tr_tensor_t dropped(const pass_t *p, size_t adapter, tr_tensor_t y, tr_tensor_t x)
+{
+    const tr_batch_t *batch = p->batch;
+    if (batch->addresses.buffer == NULL) {
+        return x;
+    }
+    y = narrow(p, y, x.columns);
+    p->ops->dropout(
+        p->queue, y, x, batch->addresses,
+        (tr_dropout_t){(float)p->model->lora.lora_dropout, batch->dropout_seed, (uint32_t)adapter});
+    return y;
+}
+
 /// u = scale A x. [T, r]
 static tr_tensor_t shrink(const pass_t *p, const linear_t *a, tr_tensor_t x)
 {
@@ -42,7 +56,7 @@ static void adapt(const pass_t *p, const tr_weight_t *weight, tr_tensor_t y, tr_
     for (size_t i = 0; i < adapters_of(p, weight); i++) {
         const tr_adapter_t *adapter = &p->model->layout.adapters[weight->adapter + i];
         const linear_t *a = model_adapter(p->model, weight->adapter + i), *b = a + 1;
-        tr_tensor_t u = shrink(p, a, x);
+        tr_tensor_t u = shrink(p, a, dropped(p, weight->adapter + i, p->lora.read, x));
         if (adapter->b.rows == weight->rows) {
             linear_forward_add(b, y, u);
             continue;
@@ -59,11 +73,13 @@ static void adapt_backward(const pass_t *p, const tr_weight_t *weight,
                            const tr_gradient_t *gradient, tr_tensor_t dx, tr_tensor_t dy,
                            tr_tensor_t x)
 {
+    const bool drops = p->batch->addresses.buffer != NULL;
     for (size_t i = 0; i < adapters_of(p, weight); i++) {
         const tr_adapter_t *adapter = &p->model->layout.adapters[weight->adapter + i];
         const linear_t *a = model_adapter(p->model, weight->adapter + i), *b = a + 1;
         // Computed again: kept, it would be a tensor a product.
-        tr_tensor_t u = shrink(p, a, x), du = narrow(p, p->lora.du, a->weight->rows), own = dy;
+        tr_tensor_t read = dropped(p, weight->adapter + i, p->lora.read, x);
+        tr_tensor_t u = shrink(p, a, read), du = narrow(p, p->lora.du, a->weight->rows), own = dy;
         if (adapter->b.rows != weight->rows) {
             own = narrow(p, p->lora.rows, adapter->b.rows);
             move_columns(p, own, dy, adapter, false);
@@ -71,7 +87,10 @@ static void adapt_backward(const pass_t *p, const tr_weight_t *weight,
         linear_backward(b, gradient, du, own, u);
         p->ops->scale(p->queue, du, du, tr_lora_scale(&p->model->lora));
         tr_tensor_t part = narrow(p, p->lora.part, weight->columns);
-        linear_backward(a, gradient, i == 0 ? dx : part, du, x);
+        linear_backward(a, gradient, i == 0 && !drops ? dx : part, du, read);
+        if (drops) { // the gradient passes where x did; what was read is not needed any more
+            part = dropped(p, weight->adapter + i, i == 0 ? dx : p->lora.read, part);
+        }
         if (i > 0) {
             p->ops->add(p->queue, dx, dx, part);
         }
@@ -92,6 +111,9 @@ void product_scratch(pass_t *p)
     }
     p->lora.u = pass_reals(p, p->T, p->model->lora.r);
     p->lora.rows = pass_reals(p, p->T, rows);
+    if (p->batch->addresses.buffer != NULL) {
+        p->lora.read = pass_reals(p, p->T, columns);
+    }
     if (model_learns(p->model)) {
         p->lora.du = pass_reals(p, p->T, p->model->lora.r);
         p->lora.dx = pass_reals(p, p->T, columns);

@@ -121,6 +121,25 @@ static void add_noise(tr_response_pass_t *pass, tr_batch_t *batch, const tr_span
     free(noise);
 }
 
+/// The addresses of the batch's tokens, by which adapters drop what they read: places among all
+/// sequences, and so the same in whatever chunk a sequence comes. The seed is the step's.
+static void add_dropout(tr_response_pass_t *pass, tr_batch_t *batch,
+                        const tr_sequences_t *sequences, const uint32_t *chosen, size_t count)
+{
+    int32_t *addresses = tr_calloc(batch->ragged.tokens + 1, sizeof *addresses);
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (int32_t t = sequences->starts[chosen[i]]; t < sequences->starts[chosen[i] + 1]; t++) {
+            addresses[at++] = t;
+        }
+    }
+    batch->addresses = tr_arena_tensor(pass->arena, TR_I32, 1, batch->ragged.tokens);
+    pass->model->backend->ops->write(pass->model->queue, batch->addresses, addresses);
+    // Steps are apart by an odd constant, the golden ratio of 64 bits.
+    batch->dropout_seed = pass->noise.seed + pass->noise.step * UINT64_C(0x9E3779B97F4A7C15);
+    free(addresses);
+}
+
 /// Uploads the chosen sequences and runs the trunk: hidden [tokens, H].
 static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences,
                        const uint32_t *chosen, size_t count, bool learn, tr_tensor_t *hidden,
@@ -148,6 +167,9 @@ static tr_status trunk(tr_response_pass_t *pass, const tr_sequences_t *sequences
     tr_batch_init(&batch, pass->arena, pass->model->queue, spans, count);
     if (learn && pass->noise.alpha != 0.0) {
         add_noise(pass, &batch, spans, chosen, count);
+    }
+    if (learn && pass->noise.dropout && pass->model->lora.lora_dropout > 0.0) {
+        add_dropout(pass, &batch, sequences, chosen, count);
     }
     free(spans);
     // For the backward pass, which has no batch in its arguments.

@@ -35,6 +35,7 @@ typedef struct tr_noise {
     double alpha; ///< 0: none
     uint64_t seed;
     uint32_t step;
+    bool dropout; ///< of what adapters read, as their options say: a function of the same
 } tr_noise_t;
 
 /// noise: [length, hidden], written: for the sequence of that number.

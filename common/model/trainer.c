@@ -304,7 +304,7 @@ tr_status tr_trainer_run_pass(tr_trainer_t *trainer, const tr_sequences_t *seque
                               tr_train_pass_result_t *result, tr_error_t *err)
 {
     const size_t group = group_of(pass), groups = sequences->count / group;
-    const tr_noise_t noise = {pass->neftune_noise_alpha, pass->seed, pass->step};
+    const tr_noise_t noise = {pass->neftune_noise_alpha, pass->seed, pass->step, pass->dropout};
     tr_status status = TR_OK;
     *result = (tr_train_pass_result_t){0};
     if (sequences->count % group != 0) {

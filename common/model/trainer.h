@@ -45,6 +45,7 @@ typedef struct tr_train_pass {
     float temperature;  ///< of the distribution whose log-probs are taken; ignored by scalar models
     double learning_rate;
     double neftune_noise_alpha; ///< of noise on the embeddings while learning (response.h); 0: none
+    bool dropout;               ///< whether adapters drop what they read, as their options say
     /// Asked after each epoch, with the loss's context: true ends the pass there. With ranks, all
     /// must give the same answer. NULL: never.
     bool (*ends)(void *context);

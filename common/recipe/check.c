@@ -431,6 +431,10 @@ static void check_adapter(const whole_t *whole)
     } keys[] = {{"from_scratch", recipe->from_scratch},
                 {"dpo.sync_ref_model", recipe->dpo.sync_ref_model},
                 {"reward.normalize", recipe->reward.normalize}};
+    if (recipe->lora.lora_dropout > 0.0 && recipe->lora.r == 0 && reads(whole, TR_READS_SFT)) {
+        REPORT(whole, "lora.lora_dropout", "lora.lora_dropout",
+               "read only where lora.r is given: leave it out");
+    }
     if (!tr_recipe_adapts(recipe)) {
         return;
     }

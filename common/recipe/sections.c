@@ -401,6 +401,7 @@ const recipe_section_t recipe_sections[] = {
     {"kto", &tr_kto_fields, AT(kto.loss), TR_READS_KTO, 0},
     {"kto", OWN(tr_recipe_kto_t, kto), AT(kto), TR_READS_KTO, 0},
     {"lora", &tr_lora_fields, AT(lora), TR_READS_OPTIMIZER, 0},
+    {"lora", &tr_lora_dropout_fields, AT(lora), TR_READS_OPTIMIZER | TR_READS_SFT, 0},
     {"optimizer", &tr_optimizer_fields, AT(optimizer), TR_READS_OPTIMIZER, 0},
     {"roles.rollout", OWN(tr_recipe_rollout_t, rollout), AT(roles.rollout), TR_READS_PROMPTS, 0},
     {"roles.actor", OWN(tr_recipe_learner_t, actor), AT(roles.actor), TR_READS_OPTIMIZER, 0},

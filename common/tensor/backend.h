@@ -81,6 +81,14 @@ typedef enum tr_gate {
     TR_GATE_SILU     ///< g sigmoid(g)
 } tr_gate_t;
 
+/// Dropout (Srivastava et al. 2014) whose choices have addresses: the number of an element is that
+/// of its column at (seed, TR_RNG_DROPOUT, a, address of its row), in tr_rng_uniforms' order.
+typedef struct tr_dropout {
+    float chance; ///< of an element to become 0, below 1
+    uint64_t seed;
+    uint32_t a;
+} tr_dropout_t;
+
 /// SwiGLU with bounds (gpt-oss).
 typedef struct tr_swiglu {
     float alpha; ///< in the gate's sigmoid
@@ -463,6 +471,10 @@ typedef struct tr_ops {
                           bool exact);
     /// y = x * factor; y may be x.
     void (*scale)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor);
+    /// y: [T, K] = x / (1 - chance) where an element's number is not below chance, else 0; y is not
+    /// x. addresses: i32 [T].
+    void (*dropout)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t addresses,
+                    tr_dropout_t dropout);
     /// y = a + b, element by element; y may be a or b.
     void (*add)(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t a, tr_tensor_t b);
     /// y: [T, N] += bias: [N], a row after another.
@@ -574,8 +586,9 @@ typedef struct tr_ops {
     X(matmul_weight_gradient) X(embedding_gradient) X(rmsnorm) X(rmsnorm_gradient) X(group_norm)   \
     X(group_norm_gradient) X(rope) X(kv_store) X(attention) X(attention_gradient) X(swiglu)        \
     X(swiglu_gradient) X(sink) X(sink_gradient) X(swiglu_clamped) X(swiglu_clamped_gradient)       \
-    X(geglu) X(geglu_gradient) X(scale) X(add) X(add_bias) X(bias_gradient) X(copy_pieces)         \
-    X(sum_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient) X(delta_gates)   \
+    X(geglu) X(geglu_gradient) X(scale) X(dropout) X(add) X(add_bias) X(bias_gradient)             \
+    X(copy_pieces) X(sum_pieces) X(gate) X(gate_gradient) X(convolution) X(convolution_gradient)   \
+    X(delta_gates)                                                                                 \
     X(delta_gates_gradient) X(delta) X(delta_gradient) X(gather_rows) X(scatter_rows_add) X(route) \
     X(route_gradient) X(router_facts) X(expert_matmul) X(expert_input_gradient)                    \
     X(expert_weight_gradient) X(expert_bias) X(expert_bias_gradient) X(combine)                    \

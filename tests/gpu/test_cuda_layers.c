@@ -331,6 +331,23 @@ Test(cuda_geglu, and_scaling_equal_the_cpu)
     check_everywhere(geglu, layers, COUNT(layers), "geglu");
 }
 
+static void dropout(rig_t *rig, shape_t s, outputs_t *outputs)
+{
+    int32_t *addresses = rig_memory(rig, s.t * sizeof *addresses);
+    for (size_t t = 0; t < s.t; t++) {
+        addresses[t] = (int32_t)(7 * t + 3);
+    }
+    tr_tensor_t x = matrix(rig, s.t, s.n, 1), y = rig_real(rig, s.t, s.n, NULL);
+    rig->ops->dropout(rig->queue, y, x, rig_indices(rig, 1, s.t, addresses),
+                      (tr_dropout_t){0.25f, 1u << 30, 5});
+    put(outputs, rig, y);
+}
+
+Test(cuda_dropout, equals_the_cpu)
+{
+    check_everywhere(dropout, layers, COUNT(layers), "dropout");
+}
+
 static void gelu(rig_t *rig, shape_t s, outputs_t *outputs)
 {
     for (size_t exact = 0; exact < 2; exact++) {

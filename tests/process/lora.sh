@@ -91,6 +91,10 @@ repeats sft twice "the same run again"
 run sft stopped steps=3
 "$TROUPE" resume "$SCRATCH/stopped" steps=6 >"$SCRATCH/out" 2>&1 || fail "no resume: $(tail -n 2 "$SCRATCH/out")"
 diff -r "$SCRATCH/sft/final" "$SCRATCH/stopped/final" >/dev/null || fail "a resumed run has other bytes"
+run sft dropping lora.lora_dropout=0.3
+run sft dropping-again lora.lora_dropout=0.3 optimizer.gradient_checkpointing=true
+repeats dropping dropping-again "dropout"
+cmp -s "$SCRATCH/sft/final/adapter_model.safetensors" "$SCRATCH/dropping/final/adapter_model.safetensors" && fail "nothing is dropped"
 run sft checkpointing optimizer.gradient_checkpointing=true
 repeats sft checkpointing "gradient checkpointing"
 
@@ -164,5 +168,7 @@ for stage in 1 2 3; do
     run sft "ranks-$stage" roles.actor.ranks=2 "roles.actor.zero_stage=$stage"
     repeats sft "ranks-$stage" "two ranks with zero_stage $stage"
 done
+run sft dropping-ranks lora.lora_dropout=0.3 roles.actor.ranks=2
+repeats dropping dropping-ranks "two ranks with dropout"
 run dpo dpo-ranks roles.actor.ranks=2 roles.actor.zero_stage=3
 repeats dpo dpo-ranks "two ranks of DPO"

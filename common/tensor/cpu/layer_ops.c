@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/real.h"
+#include "common/base/rng.h"
 #include "common/tensor/cpu/cpu.h"
 
 // Tasks have the arguments that cpu_for gives; none here needs the number of its thread.
@@ -465,6 +466,40 @@ void cpu_scale(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, float factor)
         .kernels = queue->backend->kernels, .y = cpu_f32(y), .a = cpu_f32(x), .factor = factor};
     TR_ASSERT_COUNT(x, tr_tensor_count(y));
     cpu_for(queue->backend, tr_tensor_count(y), 4 * GRAIN, scale_range, &l);
+}
+
+/// What a range of rows reads.
+typedef struct dropped {
+    float *y;
+    const float *x;
+    const int32_t *addresses;
+    size_t n;
+    tr_dropout_t dropout;
+} dropped_t;
+
+/// A row is first its numbers, then what they let through.
+static void dropout_rows(void *context, size_t first, size_t count, size_t thread)
+{
+    const dropped_t *d = context;
+    const float factor = 1.0f / (1.0f - d->dropout.chance);
+    for (size_t r = first; r < first + count; r++) {
+        float *y = d->y + r * d->n;
+        const float *x = d->x + r * d->n;
+        tr_rng_uniforms(y, d->n, d->dropout.seed, TR_RNG_DROPOUT, d->dropout.a,
+                        (uint32_t)d->addresses[r]);
+        for (size_t i = 0; i < d->n; i++) {
+            y[i] = y[i] < d->dropout.chance ? 0.0f : x[i] * factor;
+        }
+    }
+}
+
+void cpu_dropout(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t addresses,
+                 tr_dropout_t dropout)
+{
+    dropped_t d = {cpu_f32(y), cpu_f32(x), cpu_i32(addresses), y.columns, dropout};
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    TR_ASSERT_COUNT(addresses, y.rows);
+    cpu_for(queue->backend, y.rows, row_grain(d.n), dropout_rows, &d);
 }
 
 static void add_range(void *context, size_t first, size_t count, size_t thread)

@@ -575,14 +575,10 @@ typedef struct rounding {
     uint64_t seed, step, first;
 } rounding_t;
 
-/// The first word of Philox 4x32-10 (base/rng.c) at (seed, TR_RNG_ROUND, step, element).
-static __device__ unsigned random_word(rounding_t at, uint64_t element)
+/// Philox 4x32-10 (base/rng.c): the four words at this counter.
+static __device__ uint4 philox(uint64_t seed, unsigned c0, unsigned c1, unsigned c2, unsigned c3)
 {
-    // The element's 64-bit number takes two words of the counter, the step one: vectors of more
-    // than 2^32 elements draw different numbers.
-    unsigned c0 = static_cast<unsigned>(element), c1 = static_cast<unsigned>(element >> 32);
-    unsigned c2 = static_cast<unsigned>(at.step), c3 = TR_RNG_ROUND;
-    unsigned k0 = static_cast<unsigned>(at.seed), k1 = static_cast<unsigned>(at.seed >> 32);
+    unsigned k0 = static_cast<unsigned>(seed), k1 = static_cast<unsigned>(seed >> 32);
     for (int round = 0; round < 10; round++) {
         unsigned high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
         unsigned high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
@@ -593,7 +589,52 @@ static __device__ unsigned random_word(rounding_t at, uint64_t element)
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return c0;
+    return {c0, c1, c2, c3};
+}
+
+/// The first word at (seed, TR_RNG_ROUND, step, element).
+static __device__ unsigned random_word(rounding_t at, uint64_t element)
+{
+    // The element's 64-bit number takes two words of the counter, the step one: vectors of more
+    // than 2^32 elements draw different numbers.
+    return philox(at.seed, static_cast<unsigned>(element), static_cast<unsigned>(element >> 32),
+                  static_cast<unsigned>(at.step), TR_RNG_ROUND)
+        .x;
+}
+
+/// A thread four columns of a row, whose numbers are one address's.
+template <typename T>
+static __global__ void dropout_elements(T *y, const T *x, const int32_t *addresses, size_t rows,
+                                        size_t n, tr_dropout_t dropout)
+{
+    const size_t fours = (n + 3) / 4, i = thread_index();
+    if (i >= rows * fours) {
+        return;
+    }
+    const size_t row = i / fours, four = i % fours;
+    const uint4 words = philox(dropout.seed, static_cast<unsigned>(four),
+                               static_cast<unsigned>(addresses[row]), dropout.a, TR_RNG_DROPOUT);
+    const unsigned word[] = {words.x, words.y, words.z, words.w};
+    const float factor = 1.0f / (1.0f - dropout.chance);
+    for (size_t k = 0; k < 4 && 4 * four + k < n; k++) {
+        const size_t at = row * n + 4 * four + k;
+        const float number = static_cast<float>(word[k] >> 8) * 0x1p-24f;
+        cuda_store(y + at, number < dropout.chance ? 0.0f : cuda_load(x[at]) * factor);
+    }
+}
+
+void cuda_dropout(tr_queue_t *queue, tr_tensor_t y, tr_tensor_t x, tr_tensor_t addresses,
+                  tr_dropout_t dropout)
+{
+    const size_t threads = y.rows * ((y.columns + 3) / 4);
+    TR_ASSERT_SHAPE(x, y.rows, y.columns);
+    TR_ASSERT_COUNT(addresses, y.rows);
+    cuda_with_type(y.dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        cuda_launch(queue, cuda_blocks(threads, CUDA_BLOCK), CUDA_BLOCK, 0, dropout_elements<T>,
+                    cuda_real<T>(y), cuda_real<T>(x), cuda_i32(addresses), y.rows, y.columns,
+                    dropout);
+    });
 }
 
 /// f32 weights need no rounding.

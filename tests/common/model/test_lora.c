@@ -396,6 +396,137 @@ Test(lora, a_fresh_adapter_adds_nothing_and_begins_as_pefts_does)
     }
 }
 
+// Dropout
+
+/// sum(factors * log-prob) of a learning pass with dropout over all five sequences.
+static double dropped_loss(small_t *small, const tr_sequences_t *sequences, const float *factors,
+                           uint32_t step, float *out, tr_gradient_t *gradient)
+{
+    const uint32_t all[] = {0, 1, 2, 3, 4};
+    const tr_noise_t noise = {.seed = 3, .step = step, .dropout = true};
+    tr_error_t err = {0};
+    tr_response_pass_t *pass = tr_response_pass_new(small->model);
+    tr_response_noise(pass, &noise);
+    cr_assert_eq(tr_response_forward(pass, sequences, all, 5, 1.0f, true, out, NULL, &err), TR_OK);
+    if (gradient != NULL) {
+        tr_response_backward(pass, factors, NULL, gradient);
+    }
+    tr_response_pass_destroy(&pass);
+    double sum = 0.0;
+    for (int32_t i = 0; i < sequences->response_starts[5]; i++) {
+        sum += (double)out[i] * (double)factors[i];
+    }
+    return sum;
+}
+
+/// A golden adapter with dropout.
+static void open_dropping(small_t *small)
+{
+    tr_error_t err = {0};
+    tr_lora_t lora;
+    tr_model_config_t config;
+    cr_assert(rig_open(&small->rig, NULL, 2));
+    cr_assert_eq(read_with(&lora, "lora_dropout", "0.4", &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_model_config_load(&config, MODELS "tied", &err), TR_OK);
+    const tr_model_options_t options = {.use = TR_MODEL_LEARNS, .lora = &lora};
+    cr_assert_eq(tr_model_new_with(&small->model, &config, small->rig.backend, &options, &err),
+                 TR_OK, "%s", err.text);
+    tr_lora_release(&lora);
+    cr_assert_eq(tr_model_load(small->model, MODELS "tied", 1, &err), TR_OK);
+    cr_assert_eq(tr_model_load_adapter(small->model, LORA "tied", &err), TR_OK);
+    small->config = tr_model_config(small->model);
+    small->total = tr_model_layout(small->model)->total;
+}
+
+static tr_sequences_t five_sequences(small_t *small)
+{
+    static const size_t lengths[] = {9, 3, 17, 6, 12}, prompts[] = {4, 1, 3, 5, 2};
+    return small_sequences(small, lengths, prompts, 5, 5);
+}
+
+Test(lora, dropout_is_a_steps_own_and_of_learning_passes_alone)
+{
+    small_t small;
+    float first[64], again[64], other[64];
+    open_dropping(&small);
+    const tr_sequences_t sequences = five_sequences(&small);
+    const float *factors = small_factors(&small, &sequences);
+    const size_t n = (size_t)sequences.response_starts[5];
+    dropped_loss(&small, &sequences, factors, 1, first, NULL);
+    dropped_loss(&small, &sequences, factors, 1, again, NULL);
+    dropped_loss(&small, &sequences, factors, 2, other, NULL);
+    check_same(again, first, n, "the same step");
+    cr_expect_neq(memcmp(other, first, n * sizeof *first), 0, "another step");
+    const float *plain = small_response(&small, &sequences, 2, 1.0f);
+    cr_expect_neq(memcmp(plain, first, n * sizeof *first), 0, "no dropout");
+    small_t without;
+    small_open_adapted(&without, MODELS "tied", LORA "tied", NULL, 2, false);
+    check_same(plain, small_response(&without, &sequences, 2, 1.0f), n, "passes that do not learn");
+    small_close(&without);
+    small_close(&small);
+}
+
+Test(lora, gradients_are_the_slopes_of_what_dropout_lets_through)
+{
+    small_t small;
+    tr_error_t err = {0};
+    float out[64];
+    open_dropping(&small);
+    const tr_sequences_t sequences = five_sequences(&small);
+    const float *factors = small_factors(&small, &sequences);
+    tr_tensor_t gradient = rig_zeros(&small.rig, 1, small.total);
+    tr_gradient_t sink = tr_gradient_whole(gradient);
+    dropped_loss(&small, &sequences, factors, 1, out, &sink);
+    const float *slopes = rig_read(&small.rig, gradient);
+    const tr_layout_t *layout = tr_model_layout(small.model);
+    float *values = rig_memory(&small.rig, small.total * sizeof *values);
+    cr_assert_eq(tr_model_read_parameters(small.model, values, &err), TR_OK);
+    double largest = 0.0;
+    for (size_t i = 0; i < layout->flat[TR_TRAINED].total; i++) {
+        largest = fmax(largest, fabs((double)slopes[i]));
+    }
+    for (size_t p = 0; p < layout->count; p++) {
+        const tr_parameter_t *parameter = &layout->parameters[p];
+        for (size_t e = 0; parameter->weight->trained && e < 2; e++) {
+            float *value = &values[parameter->offset + 7 * e];
+            const float middle = *value, h = 1.0f / 128.0f;
+            double sides[2];
+            for (size_t side = 0; side < 2; side++) {
+                *value = side == 0 ? middle - h : middle + h;
+                tr_model_write_parameters(small.model, values);
+                sides[side] = dropped_loss(&small, &sequences, factors, 1, out, NULL);
+            }
+            *value = middle;
+            const double slope = (sides[1] - sides[0]) / (2.0 * (double)h);
+            const double found = (double)slopes[parameter->place + 7 * e];
+            cr_expect_float_eq(slope, found, 5e-3 * largest, "%s: %g, %g", parameter->name, slope,
+                               found);
+        }
+    }
+    small_close(&small);
+}
+
+Test(lora, dropout_of_a_sequence_is_the_same_in_whatever_chunk_it_comes)
+{
+    small_t small;
+    tr_error_t err = {0};
+    float all[64], one[64];
+    open_dropping(&small);
+    const tr_sequences_t sequences = five_sequences(&small);
+    dropped_loss(&small, &sequences, small_factors(&small, &sequences), 1, all, NULL);
+    const tr_noise_t noise = {.seed = 3, .step = 1, .dropout = true};
+    tr_response_pass_t *pass = tr_response_pass_new(small.model);
+    tr_response_noise(pass, &noise);
+    for (uint32_t s = 0; s < 5; s++) {
+        const int32_t *starts = sequences.response_starts + s;
+        cr_assert_eq(tr_response_forward(pass, &sequences, &s, 1, 1.0f, true, one, NULL, &err),
+                     TR_OK);
+        check_same(one, all + starts[0], (size_t)(starts[1] - starts[0]), "alone");
+    }
+    tr_response_pass_destroy(&pass);
+    small_close(&small);
+}
+
 Test(lora, passes_that_leave_it_out_are_the_models_own)
 {
     subject_t subject;

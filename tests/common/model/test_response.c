@@ -276,7 +276,8 @@ Test(response, noise_is_uniform_and_of_the_size_of_the_paper)
 {
     enum { LENGTH = 300, HIDDEN = 64, N = LENGTH * HIDDEN };
     static float noise[N], other[N];
-    const tr_noise_t options = {5.0, 11, 7}, later = {5.0, 11, 8};
+    const tr_noise_t options = {.alpha = 5.0, .seed = 11, .step = 7};
+    const tr_noise_t later = {.alpha = 5.0, .seed = 11, .step = 8};
     const double bound = 5.0 / sqrt((double)N);
     double mean = 0.0, variance = 0.0, product = 0.0, least = 1.0, most = -1.0;
     tr_noise_draw(noise, &options, 3, LENGTH, HIDDEN);
@@ -303,7 +304,7 @@ static void noisy_pass(small_t *small, const tr_sequences_t *sequences, const ui
 {
     tr_error_t err = {0};
     tr_response_pass_t *pass = tr_response_pass_new(small->model);
-    const tr_noise_t noise = {alpha, 11, 7};
+    const tr_noise_t noise = {.alpha = alpha, .seed = 11, .step = 7};
     tr_response_noise(pass, &noise);
     cr_assert_eq(tr_response_forward(pass, sequences, chosen, count, 1.0f, learn, out, NULL, &err),
                  TR_OK, "%s", err.text);

@@ -100,6 +100,7 @@ static const struct {
     {"roles.reference.memory", "1.5", {"roles.reference.separate=true"}},
     {"optimizer.offload", "true", {"roles.critic.device=cuda"}},
     {"reward.normalize", "true", {"data.eval=[e.jsonl]"}},
+    {"lora.lora_dropout", "0.5", {"lora.r=2"}},
     {"checkpoint.best", "eval_loss", {"data.eval=[e.jsonl]"}},
     {"evaluation.every", "3", {"data.eval=[e.jsonl]"}},
     {"evaluation.patience", "3", {"data.eval=[e.jsonl]", "checkpoint.best=eval_loss"}},

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/rng.h"
 #include "tests/support/tensors.h"
 
 enum { T = 23, H = 172, V = 50 };
@@ -433,6 +434,41 @@ Test(swiglu, and_its_gradient_equal_the_formula)
 }
 
 /// y, scaled by 0.3 in place, and dgate_up.
+/// Numbers of addresses by their definition (rng.h), and what they let through.
+Test(dropout, lets_through_by_addresses_and_keeps_the_mean)
+{
+    enum { ROWS = 70, WIDE = 331 };
+    const tr_dropout_t dropout = {0.3f, 12345678901u, 9};
+    for (size_t i = 0; i < RIG_ISAS; i++) {
+        rig_t rig;
+        if (!rig_open(&rig, rig_isas[i], 1 + i)) {
+            continue;
+        }
+        int32_t addresses[ROWS];
+        float numbers[WIDE];
+        const float *x = rig_random(&rig, ROWS * WIDE, 1);
+        float *want = rig_memory(&rig, ROWS * WIDE * sizeof *want);
+        double kept = 0.0;
+        for (size_t r = 0; r < ROWS; r++) {
+            addresses[r] = (int32_t)(1000003 * r % 997);
+            tr_rng_uniforms(numbers, WIDE, dropout.seed, TR_RNG_DROPOUT, dropout.a,
+                            (uint32_t)addresses[r]);
+            for (size_t c = 0; c < WIDE; c++) {
+                const bool through = numbers[c] >= dropout.chance;
+                want[r * WIDE + c] = through ? x[r * WIDE + c] * (1.0f / (1.0f - 0.3f)) : 0.0f;
+                kept += through;
+            }
+        }
+        tr_tensor_t y = rig_zeros(&rig, ROWS, WIDE);
+        rig.ops->dropout(rig.queue, y, rig_tensor(&rig, ROWS, WIDE, x),
+                         rig_indices(&rig, 1, ROWS, addresses), dropout);
+        check_same(rig_read(&rig, y), want, ROWS * WIDE, rig_isas[i]);
+        const double n = ROWS * WIDE; // five deviations
+        cr_expect_float_eq(kept / n, 0.7, 5.0 * sqrt(0.7 * 0.3 / n));
+        rig_close(&rig);
+    }
+}
+
 static float *geglu(rig_t *rig, size_t *count)
 {
     float *x = rig_random(rig, T * 2 * H, 1);

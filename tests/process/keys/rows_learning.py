@@ -123,6 +123,16 @@ row("lora.lora_alpha", "sft", 8.0, ADAPTED)(scaled(8 / 32))
 row("lora.use_rslora", "sft", True, ADAPTED)(scaled(4 / math.sqrt(4)))
 
 
+@row("lora.lora_dropout", "sft", 0.5, ADAPTED)
+def _(t):
+    # Before the first update B is 0, so that the loss is the model's. What is let through is scaled so that its mean is what it was: the
+    # gradient of B is another, whose part along that without dropout has the mean 1.
+    same(t.other.first["loss"], t.base.first["loss"], "the loss")
+    base, other = (it.optimizer()["exp_avg"] for it in (t.base, t.other))
+    check(base != other, "nothing is dropped")
+    close(sum(map(mul, base, other)) / sum(map(mul, base, base)), 1.0, 0.3, what="the part of the gradient without dropout")
+
+
 @row("lora.target_modules", "sft", ["o_proj", "mlp.up_proj"], ADAPTED)
 def _(t):
     adapts(t.other, 4, ["self_attn.o_proj", "mlp.up_proj"])
