@@ -17,6 +17,7 @@
 typedef struct generation {
     controller_run_t *run;
     const controller_prompts_t *prompts;
+    const tr_generation_options_t *options;
     size_t responses;
     /// [shard_count] of the rollouts, NULL until one arrives; shards point into them
     tr_message_t **answers;
@@ -36,7 +37,7 @@ static bool truncates(const tr_generation_options_t *generation)
 /// The row of the prompt that response i answers.
 static size_t row_of(const generation_t *g, size_t i)
 {
-    return i / g->run->recipe->generation.samples;
+    return i / g->options->samples;
 }
 
 /// Refuses responses that were generated with other weights than the published ones: PPO's ratio
@@ -68,7 +69,7 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
     tr_status status = check_weights(g, reply, err);
     if (status == TR_OK) {
         status = tr_responses_take(&g->shards[index], count, g->run->data.model.vocabulary,
-                                   truncates(&g->run->recipe->generation), answer, err);
+                                   truncates(g->options), answer, err);
     }
     if (status != TR_OK) {
         tr_message_destroy(&answer);
@@ -89,11 +90,10 @@ static tr_status take_shard(void *context, size_t index, const tr_message_t *rep
 /// The body of every rollout's request: weights, seed and sampling options.
 static json_t *generate_body(const generation_t *g)
 {
-    const tr_recipe_t *recipe = g->run->recipe;
     json_t *body = json_pack("{s:O, s:I, s:b}", "weights", g->run->weights, "seed",
                              (json_int_t)g->prompts->seed, "ignore_eos",
-                             (int)(recipe->generation.stop_token == TR_STOP_TOKEN_NONE));
-    tr_fields_to_json(body, &recipe->generation, &tr_generation_fields);
+                             (int)(g->options->stop_token == TR_STOP_TOKEN_NONE));
+    tr_fields_to_json(body, g->options, &tr_generation_fields);
     return body;
 }
 
@@ -102,7 +102,7 @@ static json_t *generate_body(const generation_t *g)
 static void put_prompts(const generation_t *g, size_t first, size_t count, tr_message_t *message)
 {
     const tr_sequence_t *sequences = g->prompts->rows->sequences;
-    size_t samples = g->run->recipe->generation.samples, tokens = 0, at = 0;
+    size_t samples = g->options->samples, tokens = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
         tokens += sequences[row_of(g, first + i)].prompt;
     }
@@ -179,18 +179,20 @@ static tr_status generate(controller_experience_t *experience, generation_t *g, 
     ask_rollouts(g);
     // Until the shards are there: requests to judges stay open.
     TR_TRY(controller_calls_until(run->calls, all_shards, g, err));
-    return controller_experience_init(experience, g->prompts->rows, run->recipe->generation.samples,
-                                      g->shards, g->shard_count, err);
+    return controller_experience_init(experience, g->prompts->rows, g->options->samples, g->shards,
+                                      g->shard_count, err);
 }
 
 tr_status controller_generate(controller_experience_t *experience, controller_run_t *run,
                               const controller_prompts_t *prompts, tr_error_t *err)
 {
+    const tr_generation_options_t *own = prompts->generation;
     generation_t g = {
         .run = run,
         .prompts = prompts,
-        .responses = prompts->rows->count * run->recipe->generation.samples,
+        .options = own != NULL ? own : &run->recipe->generation,
     };
+    g.responses = prompts->rows->count * g.options->samples;
     // After a failure some shards may be there: they end here with the others.
     tr_status status = generate(experience, &g, err);
     for (size_t p = 0; p < g.shard_count; p++) {

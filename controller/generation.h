@@ -13,9 +13,10 @@ typedef struct controller_prompts {
     uint64_t seed;
     uint64_t number;  ///< of the first: seed, number and sample's number address a response's draws
     int64_t first_id; ///< of the responses' ids for judges, which count on from it
+    const tr_generation_options_t *generation; ///< NULL: the recipe's
 } controller_prompts_t;
 
-/// Fills *experience with generation.samples responses to each of the prompts, generated with the
+/// Fills *experience with as many responses to each of the prompts, generated with the
 /// published weights. The judges' requests are on their way: their scores are complete
 /// (controller_judges_scores) after controller_calls_finish. Failures as controller_calls_until;
 /// there is then nothing to release.

@@ -23,9 +23,34 @@ typedef struct grpo_step {
     tr_policy_options_t options; // as the algorithm takes them
     tr_rows_t rows;              // the prompts
     controller_experience_t experience;
+    float *baselines;                    // [prompts] scores of greedy responses, or NULL
     json_t *actor;                       // tally of the metrics that the actor reports
     double generated, assessed, trained; // seconds of each phase
 } grpo_step_t;
+
+// The baseline
+
+/// Generates a greedy response to each prompt, and has it scored.
+static tr_status take_baselines(grpo_step_t *s, tr_error_t *err)
+{
+    // Ids of training and of evaluation are far away (evaluation.c).
+    static const int64_t GREEDY_IDS = (int64_t)1 << 51;
+    tr_generation_options_t greedy = s->run->recipe->generation;
+    controller_prompts_t prompts = controller_prompts_of_step(s->run, s->step, &s->rows);
+    controller_experience_t responses;
+    greedy.temperature = 0.0;
+    greedy.samples = 1;
+    prompts.generation = &greedy;
+    prompts.first_id = GREEDY_IDS + (int64_t)prompts.number;
+    TR_TRY(controller_generate(&responses, s->run, &prompts, err));
+    tr_status status = controller_calls_finish(s->run->calls, err);
+    if (status == TR_OK) {
+        s->baselines = tr_calloc(responses.count, sizeof *s->baselines);
+        controller_judges_scores(s->run->judges, s->baselines);
+    }
+    controller_experience_release(&responses);
+    return status;
+}
 
 // Scores and reference log-probs
 
@@ -116,10 +141,15 @@ static tr_status compute_advantages(grpo_step_t *s, controller_record_t *record,
 {
     controller_experience_t *e = &s->experience;
     const tr_estimator_options_t *options = &s->run->recipe->grpo.estimator;
-    const tr_group_rewards_t rewards = {e->rewards, e->response_starts, e->count, e->samples};
+    const tr_group_rewards_t rewards = {e->rewards, e->response_starts, e->count, e->samples,
+                                        s->baselines};
     TR_TRY(report_lengths(e, record, err));
     TR_TRY(controller_judges_report(s->run->judges, record, err));
     TR_TRY(report_scores(e, record, err));
+    if (s->baselines != NULL && tr_count_scored(s->baselines, s->rows.count) > 0) {
+        TR_TRY(controller_record_set(record, "reward_greedy",
+                                     tr_statistics_scored(s->baselines, s->rows.count).mean, err));
+    }
     TR_TRY(penalise(s, record, err));
     // After the metrics, which are of the scores as they are.
     if (options->multi_objective_aggregation == TR_NORMALIZE_THEN_SUM) {
@@ -203,6 +233,9 @@ static tr_status take_step(grpo_step_t *s, controller_record_t *record, tr_error
     double rate = controller_run_rate(s->run, s->run->recipe->optimizer.learning_rate, s->step);
     TR_TRY(controller_run_read(&s->rows, &s->run->data.rows, &s->order, s->step - 1, err));
     double began = tr_clock_seconds();
+    if (s->run->algorithm->estimator->greedy) {
+        TR_TRY(take_baselines(s, err));
+    }
     const controller_prompts_t prompts = controller_prompts_of_step(s->run, s->step, &s->rows);
     TR_TRY(controller_generate(&s->experience, s->run, &prompts, err));
     s->generated = tr_clock_seconds() - began;
@@ -232,5 +265,6 @@ tr_status controller_grpo_step(controller_run_t *run, uint64_t step, controller_
     tr_rows_release(&s.rows);
     controller_experience_release(&s.experience);
     json_decref(s.actor);
+    free(s.baselines);
     return status;
 }

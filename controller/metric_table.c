@@ -17,6 +17,8 @@ const controller_metric_row_t controller_metric_rows[] = {
      GREATER},
     // Of grpo and its kin
     {"reward", "score", "responses", "score of a response", "reward", false, GREATER},
+    {"reward_greedy", "score", "prompts",
+     "score of the likeliest response, the baseline of `remax`", NULL, false, GREATER},
     {"frac_reward_zero_std", "share", "prompts",
      "the rewards of its responses are all the same, so nothing is learnt of them", NULL, false,
      LESS},

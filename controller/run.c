@@ -37,6 +37,7 @@ static const struct {
     {"reinforce_plus_plus_baseline", controller_grpo_step},
     {"opo", controller_grpo_step},
     {"flash_reinforce", controller_grpo_step},
+    {"remax", controller_grpo_step},
     {"sft", controller_rows_step},
     {"reward", controller_rows_step},
     {"dpo", controller_rows_step},

@@ -142,6 +142,21 @@ static void flash_reinforce(float *advantages, const tr_group_rewards_t *r,
     }
 }
 
+/// Rewards to come, against the score of the likeliest response to the prompt.
+static void remax(float *advantages, const tr_group_rewards_t *r,
+                  const tr_estimator_options_t *options)
+{
+    (void)options;
+    for (size_t i = 0; i < r->responses; i++) {
+        double later = 0.0, baseline = (double)r->baselines[i / r->samples];
+        for (int32_t t = r->starts[i + 1]; t-- > r->starts[i];) {
+            later += (double)r->rewards[t];
+            double advantage = later - baseline;
+            advantages[t] = isnan(advantage) ? 0.0F : (float)advantage;
+        }
+    }
+}
+
 /// Whitens over the tokens of the responses that have a reward; the others' become 0.
 static void whiten(float *advantages, const tr_group_rewards_t *r)
 {
@@ -220,13 +235,17 @@ double tr_zero_spread(const tr_group_rewards_t *r, const tr_estimator_options_t 
 // The table. Where the KL penalty, the loss and the ratio are by default: TRL's, of REINFORCE++ and
 // OPO verl's.
 
-const tr_estimator_t tr_estimator_grpo = {grpo, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}};
+const tr_estimator_t tr_estimator_grpo = {
+    grpo, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}, false};
 const tr_estimator_t tr_estimator_rloo = {
-    rloo, {0.05, TR_KL_IN_REWARD, TR_LOSS_GRPO, TR_RATIO_SEQUENCE_SUM}};
+    rloo, {0.05, TR_KL_IN_REWARD, TR_LOSS_GRPO, TR_RATIO_SEQUENCE_SUM}, false};
 const tr_estimator_t tr_estimator_reinforce_plus_plus = {
-    reinforce_plus_plus, {0.0, TR_KL_IN_REWARD, TR_LOSS_DAPO, TR_RATIO_TOKEN}};
+    reinforce_plus_plus, {0.0, TR_KL_IN_REWARD, TR_LOSS_DAPO, TR_RATIO_TOKEN}, false};
 const tr_estimator_t tr_estimator_reinforce_plus_plus_baseline = {
-    reinforce_plus_plus_baseline, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}};
-const tr_estimator_t tr_estimator_opo = {opo, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}};
+    reinforce_plus_plus_baseline, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}, false};
+const tr_estimator_t tr_estimator_opo = {
+    opo, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}, false};
 const tr_estimator_t tr_estimator_flash_reinforce = {
-    flash_reinforce, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}};
+    flash_reinforce, {0.0, TR_KL_IN_LOSS, TR_LOSS_DAPO, TR_RATIO_TOKEN}, false};
+const tr_estimator_t tr_estimator_remax = {
+    remax, {0.0, TR_KL_IN_REWARD, TR_LOSS_DAPO, TR_RATIO_TOKEN}, true};

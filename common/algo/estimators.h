@@ -1,6 +1,6 @@
 /// Estimators of advantages without a critic: what becomes of the rewards of a prompt's responses.
 /// GRPO (Shao et al. 2024), RLOO (Ahmadian et al. 2024), REINFORCE++ and its form with a baseline
-/// (Hu 2025), OPO (Hao et al. 2025) and FlashREINFORCE.
+/// (Hu 2025), OPO (Hao et al. 2025), ReMax (Li et al. 2023) and FlashREINFORCE.
 ///
 /// Pure: arrays in, arrays out. The controller calls them between the judges' scores and the first
 /// update. An estimator is a row of the table of estimators.c, and an algorithm of
@@ -43,7 +43,8 @@ typedef struct tr_group_rewards {
     const float *rewards;  ///< [starts[responses]] as tr_rewards makes them
     const int32_t *starts; ///< [responses + 1]
     size_t responses;
-    size_t samples; ///< to each prompt; divides responses
+    size_t samples;         ///< to each prompt; divides responses
+    const float *baselines; ///< [responses / samples] scores of greedy responses; NULL: none
 } tr_group_rewards_t;
 
 typedef struct tr_estimator {
@@ -51,10 +52,12 @@ typedef struct tr_estimator {
     void (*advantages)(float *advantages, const tr_group_rewards_t *rewards,
                        const tr_estimator_options_t *options);
     tr_policy_defaults_t defaults;
+    bool greedy; ///< it reads baselines
 } tr_estimator_t;
 
 extern const tr_estimator_t tr_estimator_grpo, tr_estimator_rloo, tr_estimator_reinforce_plus_plus,
-    tr_estimator_reinforce_plus_plus_baseline, tr_estimator_opo, tr_estimator_flash_reinforce;
+    tr_estimator_reinforce_plus_plus_baseline, tr_estimator_opo, tr_estimator_flash_reinforce,
+    tr_estimator_remax;
 
 /// One judge's scores, [responses], each less the mean of its group and by its deviation: GDPO (Liu
 /// et al. 2026), before the judges' weighted sum.

@@ -42,7 +42,7 @@ static const tr_field_t fields[] = {
           .help = "Weight of the KL penalty; 0: there is no reference. null: 0, of `rloo` 0.05."),
     FIELD(kl_in, TR_FIELD_CHOICE, "null", .choices = kl_places,
           .help = "Whether the KL penalty is a part of the `loss` or of the `reward`. null: of the "
-                  "loss; of the reward in `rloo` and `reinforce_plus_plus`."),
+                  "loss; of the reward in `rloo`, `reinforce_plus_plus` and `remax`."),
     FIELD(kl_estimator, TR_FIELD_CHOICE, "null", .choices = kl_terms,
           .help = "How the KL divergence is estimated. null: `k3` in the loss, `k1` in the "
                   "reward."),

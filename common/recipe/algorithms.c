@@ -163,6 +163,12 @@ const tr_algorithm_t tr_algorithms[] = {
         GROUP_LOSS,
     },
     {
+        .name = "remax", // against the score of the prompt's likeliest response
+        .reads = GROUP,
+        .estimator = &tr_estimator_remax,
+        GROUP_LOSS,
+    },
+    {
         // no method and no loss: neither an actor nor a critic is started
         .name = "sample", // nothing is trained: responses and their scores alone
         .reads = TR_READS_PROMPTS,

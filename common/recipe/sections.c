@@ -31,7 +31,7 @@ static const tr_field_t run[] = {
           .help = "The run's name, a plain file name: its directory is `output/name`."),
     FIELD(algorithm, TR_FIELD_CHOICE, NULL, .choices = &tr_algorithms[0].name,
           .stride = sizeof tr_algorithms[0],
-          .help = "How the policy is trained. `grpo`, `rloo`, `opo`, `flash_reinforce`, "
+          .help = "How the policy is trained. `grpo`, `rloo`, `opo`, `remax`, `flash_reinforce`, "
                   "`reinforce_plus_plus` and `reinforce_plus_plus_baseline`: by the scores of a "
                   "step's responses beside each other, without a critic; `online_dpo`: by DPO on "
                   "the best "

@@ -275,6 +275,10 @@ def verl_estimators(tensors):
     advantages, _ = verl.get_adv_estimator_fn("grpo")(token_level_rewards=rewards.clone(), response_mask=REAL, index=index,
                                                       norm_adv_by_std_in_grpo=False, config=config)
     case["grpo_none"] = flat(advantages, LENGTHS)
+    baselines = single(ROWS // SAMPLES)
+    advantages, _ = verl.get_adv_estimator_fn("remax")(token_level_rewards=rewards.clone(), reward_baselines=baselines.repeat_interleave(SAMPLES),
+                                                       response_mask=REAL, config=config)
+    case |= {"remax": flat(advantages, LENGTHS), "baselines": baselines.tolist()}
     return case | {"starts": starts_of(LENGTHS)}
 
 

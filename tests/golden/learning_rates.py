@@ -25,6 +25,6 @@ def online_dpo():
 
 
 # Algorithms beside GRPO that TRL has not.
-CONFIGS |= {name: GRPOConfig for name in ("reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce")}
+CONFIGS |= {name: GRPOConfig for name in ("reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce", "remax")}
 rates = {name: config.__dataclass_fields__["learning_rate"].default for name, config in CONFIGS.items()}
 (HERE / "learning_rates.json").write_text(json.dumps({**rates, "online_dpo": online_dpo()}, indent=1, sort_keys=True) + "\n")

@@ -94,7 +94,7 @@ def variants():
     for loss, clip in {"cispo": {"grpo.epsilon_high": 1.01}, "sapo": {}, "vespo": {}, "gmpo": {"grpo.epsilon": 0.01}}.items():
         yield f"grpo: {loss}", {**GRPO, **clip, "grpo.loss_type": loss}, r"grpo\..*"
     yield "grpo: without a reference", {**GRPO, "reference": None, "grpo.beta": None}, GRPO_KEYS
-    for name in ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce"):
+    for name in ("rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "opo", "flash_reinforce", "remax"):
         yield name, {**GRPO, "algorithm": name}, GRPO_KEYS
     yield "sft", SFT, ".*"
     yield "sft: dft", {**SFT, "sft.loss_type": "dft"}, r"sft\..*"
@@ -139,7 +139,7 @@ def other_value(key, recipe):
     if key == "reference":
         return table_model("ending" if recipe["model"] == table_model("policy") else "policy")
     if key == "grpo.kl_in":
-        return "loss" if recipe["algorithm"] in ("rloo", "reinforce_plus_plus") else "reward"
+        return "loss" if recipe["algorithm"] in ("rloo", "reinforce_plus_plus", "remax") else "reward"
     if key == "evaluation.target":  # reached at once
         return -1e3 if recipe.get("checkpoint.best") == "eval_objective/scores" else 1e3
     return OTHER[key] if key in OTHER else ROWS[key].value

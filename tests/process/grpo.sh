@@ -88,6 +88,18 @@ run rloo separate roles.reference.separate=true roles.rollout.workers=2
 same "$SCRATCH/rloo" "$SCRATCH/separate" "RLOO with two rollouts and a reference of its own"
 [ "$(timeless "$SCRATCH/rloo")" = "$(timeless "$SCRATCH/separate")" ] || fail "other metrics with a reference of its own"
 
+# ReMax: the baseline is what greedy responses to the step's prompts are worth, in the order of the data.
+recipe remax '{}'
+run remax remax steps=2 data.shuffle=false
+run remax remax_two steps=2 data.shuffle=false roles.rollout.workers=2
+same "$SCRATCH/remax" "$SCRATCH/remax_two" "ReMax with two rollouts"
+head -n 6 "$SCRATCH/prompts.jsonl" >"$SCRATCH/first.jsonl"
+"$TROUPE" run "$SCRATCH/remax.yaml" name=greedy algorithm=sample steps=1 "data.prompts=[$SCRATCH/first.jsonl]" generation.samples=1 \
+    generation.temperature=0 grpo=null optimizer=null samples=null >"$SCRATCH/greedy.out" 2>&1 || fail "$(tail -n 3 "$SCRATCH/greedy.out")"
+worth=$(sed -E 's/.*"reward_greedy": ([^,]*),.*/\1/; q' "$SCRATCH/remax/metrics.jsonl")
+grep -qF "\"objective/scores\": $worth," "$SCRATCH/greedy/metrics.jsonl" || fail "the baseline is $worth: $(<"$SCRATCH/greedy/metrics.jsonl")"
+say "ReMax's baseline is the score of greedy responses"
+
 for worker in actor rollout-1; do
     "$TROUPE" run "$SCRATCH/rloo.yaml" name="killed-$worker" steps=6 roles.rollout.workers=2 >"$SCRATCH/killed.out" 2>&1 &
     JOB=$!

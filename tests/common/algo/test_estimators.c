@@ -43,7 +43,7 @@ static void expect(golden_t *golden, const char *scene, const char *name,
         starts[i] = (int32_t)i;
     }
     starts[n] = (int32_t)n;
-    const tr_group_rewards_t group = {rewards, starts, n, SAMPLES};
+    const tr_group_rewards_t group = {rewards, starts, n, SAMPLES, NULL};
     estimator->advantages(advantages, &group, &options);
     snprintf(key, sizeof key, "trl_estimators/%s/%s/advantages", scene, name);
     golden_expect(golden, key, advantages, n, 1e-6, 2e-6);
@@ -80,6 +80,7 @@ Test(estimators, each_equals_verl_on_rewards_of_tokens)
         {"rloo", &tr_estimator_rloo},
         {"opo", &tr_estimator_opo},
         {"grpo_none", &tr_estimator_grpo},
+        {"remax", &tr_estimator_remax},
         {"reinforce_plus_plus", &tr_estimator_reinforce_plus_plus},
         {"reinforce_plus_plus_baseline", &tr_estimator_reinforce_plus_plus_baseline},
     };
@@ -87,7 +88,8 @@ Test(estimators, each_equals_verl_on_rewards_of_tokens)
     size_t responses;
     const int32_t *starts = golden_ints(golden, "verl_estimators/starts", &responses);
     const tr_group_rewards_t group = {golden_floats(golden, "verl_estimators/rewards", NULL),
-                                      starts, responses - 1, SAMPLES};
+                                      starts, responses - 1, SAMPLES,
+                                      golden_floats(golden, "verl_estimators/baselines", NULL)};
     const tr_estimator_options_t options = {
         .scale_rewards = TR_SCALE_NONE, .gamma = golden_number(golden, "verl_estimators/gamma")};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -105,7 +107,7 @@ Test(estimators, flash_reinforce_is_against_the_mean_of_the_step)
     const float rewards[] = {0.0F, 1.0F, 2.0F, 5.0F, NAN};
     const int32_t starts[] = {0, 2, 3, 4, 5}; // the first response has two tokens
     const float expected[] = {-5.0F / 3.0F, -5.0F / 3.0F, -2.0F / 3.0F, 7.0F / 3.0F, 0.0F};
-    const tr_group_rewards_t group = {rewards, starts, 4, 1};
+    const tr_group_rewards_t group = {rewards, starts, 4, 1, NULL};
     const tr_estimator_options_t options = {.scale_rewards = TR_SCALE_NONE};
     float advantages[5];
     tr_estimator_flash_reinforce.advantages(advantages, &group, &options);

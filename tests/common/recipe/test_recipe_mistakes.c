@@ -113,11 +113,12 @@ Test(recipe_mistakes, kinds_and_ranges)
         {"algorithm=remix",
          "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
          "'rejection_sampling', 'grpo', 'rloo', 'reinforce_plus_plus', "
-         "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce' or 'sample', found 'remix'"},
-        {"algorithm=",
-         "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
-         "'rejection_sampling', 'grpo', 'rloo', 'reinforce_plus_plus', "
-         "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce' or 'sample', found nothing"},
+         "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce', 'remax' or 'sample', found "
+         "'remix'"},
+        {"algorithm=", "algorithm: expected 'ppo', 'sft', 'reward', 'dpo', 'kto', 'online_dpo', "
+                       "'rejection_sampling', 'grpo', 'rloo', 'reinforce_plus_plus', "
+                       "'reinforce_plus_plus_baseline', 'opo', 'flash_reinforce', 'remax' or "
+                       "'sample', found nothing"},
         {"dpo.loss_weights=[1.0, x]", "dpo.loss_weights.1: expected a number, found 'x'"},
         {"dpo.label_smoothing=0.5",
          "dpo.label_smoothing: expected a number of at least 0 and below 0.5, found '0.5'"},
