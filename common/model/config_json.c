@@ -240,6 +240,17 @@ static void set_label(json_t *file)
     }
 }
 
+/// Without the padding token transformers scores no two sequences at once. That of
+/// generation_config.json, as config.pad is; one that is the only end of texts would be taken off
+/// their ends.
+static void set_padding(json_t *file, const tr_model_config_t *config)
+{
+    const bool ends = config->eos_count == 1 && config->eos[0] == config->pad;
+    if (config->pad >= 0 && !ends && !json_is_integer(json_object_get(file, "pad_token_id"))) {
+        json_object_set_new(file, "pad_token_id", json_integer(config->pad));
+    }
+}
+
 /// PyTorch's name, under the key that the file has; transformers 4 and 5 read "torch_dtype".
 static void set_dtype(json_t *file, tr_dtype_t dtype)
 {
@@ -312,6 +323,7 @@ tr_status tr_model_config_json(char **text, const tr_model_config_t *config, tr_
     set_dtype(file, dtype);
     if (config->scalar_head) {
         set_label(file);
+        set_padding(file, config);
     }
     set_keys(file, config, family->keys, carried);
     set_keys(file, config, &family_shared_keys, carried);

@@ -268,6 +268,43 @@ Test(directory, the_tokenizer_goes_with_the_model_and_nothing_else_does)
     scratch_close(&folder);
 }
 
+/// The pad_token_id of a scalar model whose generation_config.json is `generation`; -1: null.
+static json_int_t saved_padding(const char *source, const char *generation)
+{
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    char *text;
+    free(scratch_write(source, "generation_config.json", generation, strlen(generation)));
+    cr_assert_eq(tr_model_config_load(&config, source, &err), TR_OK, "%s", err.text);
+    cr_assert_eq(tr_model_config_json(&text, &config, TR_F32, source, &err), TR_OK, "%s", err.text);
+    json_t *file = json_loads(text, 0, NULL), *pad = json_object_get(file, "pad_token_id");
+    json_int_t result = json_is_integer(pad) ? json_integer_value(pad) : -1;
+    json_decref(file);
+    free(text);
+    return result;
+}
+
+/// As TRL's RewardTrainer, which takes the tokenizer's: else transformers refuses batches.
+Test(directory, a_scalar_model_says_which_token_pads)
+{
+    char *folder = scratch_open();
+    json_t *config = json_load_file(MODELS "scalar/config.json", 0, NULL);
+    json_object_set_new(config, "pad_token_id", json_null());
+    char *text = json_dumps(config, 0);
+    free(scratch_write(folder, "config.json", text, strlen(text)));
+    cr_expect_eq(saved_padding(folder, "{\"pad_token_id\": 3, \"eos_token_id\": [2, 3]}"), 3);
+    cr_expect_eq(saved_padding(folder, "{\"pad_token_id\": 3, \"eos_token_id\": 3}"), -1);
+    cr_expect_eq(saved_padding(folder, "{}"), -1);
+    json_object_set_new(config, "pad_token_id", json_integer(4));
+    free(text);
+    text = json_dumps(config, 0);
+    free(scratch_write(folder, "config.json", text, strlen(text)));
+    cr_expect_eq(saved_padding(folder, "{\"pad_token_id\": 3}"), 4);
+    free(text);
+    json_decref(config);
+    scratch_close(&folder);
+}
+
 /// Saving fails with this status and sentence, and leaves `entries` entries in the folder.
 static void expect_save_fails(const char *folder, const char *name, const host_model_t *model,
                               const char *source, tr_status status, const char *words,
