@@ -77,7 +77,7 @@ static tr_status try_algorithms(const tr_algorithm_t **best, tr_dataset_t *datas
             *best = a;
         }
     }
-    const char *nested = tr_dataset_nested(dataset);
+    const char *nested = request->columns == NULL ? tr_dataset_nested(dataset) : NULL;
     if (tried > 0 && *best == NULL && nested != NULL) {
         printf("the file is one object: if the rows are its list `%s`, write that list alone\n",
                nested);

@@ -188,23 +188,39 @@ static tr_status recognise(part_t *part, const tr_columns_given_t *given,
     return status == TR_OK ? TR_OK : tr_error_prefix(err, "%s", file->path);
 }
 
+/// The names of all files; NULL: none are given. A new reference.
+static tr_status read_names(json_t **names, const tr_rows_options_t *options, tr_error_t *err)
+{
+    *names = options->columns != NULL ? json_loads(options->columns, 0, NULL) : NULL;
+    if (options->columns == NULL || json_is_object(*names)) {
+        return TR_OK;
+    }
+    json_decref(*names);
+    *names = NULL;
+    return tr_fail(err, TR_ERR_ARGUMENT,
+                   "data.columns: expected a JSON object such as {\"prompt\": \"question\"}, found "
+                   "'%s'",
+                   options->columns);
+}
+
 tr_status tr_dataset_recognise(tr_dataset_t *dataset, const tr_rows_options_t *options,
                                tr_error_t *err)
 {
+    json_t *names;
     tr_status status = TR_OK;
+    TR_TRY(read_names(&names, options, err));
     for (size_t i = 0; i < dataset->count && status == TR_OK; i++) {
         part_t *part = &dataset->parts[i];
         tr_columns_given_t given = dataset->sources[part->source].given;
         json_t *own = given.names;
-        given.names = options->columns != NULL ? json_loads(options->columns, 0, NULL)
-                      : own != NULL            ? json_object()
-                                               : NULL;
+        given.names = names != NULL ? json_copy(names) : own != NULL ? json_object() : NULL;
         if (own != NULL) { // a file's own names go before those of all
             json_object_update(given.names, own);
         }
         status = recognise(part, &given, options, err);
         json_decref(given.names);
     }
+    json_decref(names);
     read_first(dataset);
     return status;
 }
@@ -255,15 +271,16 @@ const char *tr_dataset_nested(const tr_dataset_t *dataset)
 {
     const char *column, *found = NULL;
     json_t *value;
-    size_t count = 0;
+    size_t others = 0;
     json_object_foreach(dataset->first, column, value)
     {
-        if (json_is_object(json_array_get(value, 0))) {
+        if (json_is_object(json_array_get(value, 0)) && found == NULL) {
             found = column;
-            count++;
+        } else {
+            others += json_is_array(value) || json_is_object(value);
         }
     }
-    return dataset->size == 1 && count == 1 ? found : NULL;
+    return dataset->size == 1 && others == 0 ? found : NULL;
 }
 
 /// The file of a row; the row becomes its number in that.

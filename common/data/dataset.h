@@ -42,7 +42,7 @@ bool tr_dataset_has(const tr_dataset_t *dataset, const char *column);
 char *tr_dataset_columns(const tr_dataset_t *dataset);
 
 /// The list of objects in the only row, which are the rows that were meant: {"data": [...]}. NULL:
-/// there is no such column, or more.
+/// there is no such column, or there are other lists and objects.
 const char *tr_dataset_nested(const tr_dataset_t *dataset);
 
 /// Reads a row, for several threads at once. row < size. *columns: an object, the caller's, with

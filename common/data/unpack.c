@@ -65,7 +65,7 @@ static tr_status gunzip(int to, gzFile stream, const char *path, tr_error_t *err
     }
     // Also an end that comes too early, which gzread itself does not tell.
     const char *cause = gzerror(stream, &code);
-    const char *text = strchr(cause, ':'); // behind zlib's own name of the file
+    const char *text = strstr(cause, ": "); // behind zlib's own name of the file, <fd:3>
     if (n < 0 || (code != Z_OK && code != Z_STREAM_END)) {
         return cannot_read(path,
                            code == Z_ERRNO ? strerror(failure)
@@ -152,24 +152,33 @@ static tr_status unpack(int *descriptor, const char *path,
     return TR_OK;
 }
 
-static bool begins_with(int descriptor, const unsigned char *magic, size_t n)
+/// A frame of zstd, or one that zstd passes over, with which pzstd begins.
+static bool is_zstd(int descriptor)
 {
+    static const unsigned char FRAME[4] = {0x28, 0xb5, 0x2f, 0xfd}, PASSED[3] = {0x2a, 0x4d, 0x18};
     unsigned char first[4];
-    return pread(descriptor, first, n, 0) == (ssize_t)n && memcmp(first, magic, n) == 0;
+    return pread(descriptor, first, 4, 0) == 4 &&
+           (memcmp(first, FRAME, 4) == 0 ||
+            (first[0] >> 4 == 5 && memcmp(first + 1, PASSED, 3) == 0));
+}
+
+static bool is_gzip(int descriptor)
+{
+    unsigned char first[2];
+    return pread(descriptor, first, 2, 0) == 2 && first[0] == 0x1f && first[1] == 0x8b;
 }
 
 tr_status tr_open_unpacked(int *descriptor, const char *path, tr_error_t *err)
 {
-    static const unsigned char GZIP[2] = {0x1f, 0x8b}, ZSTD[4] = {0x28, 0xb5, 0x2f, 0xfd};
     struct stat found;
     *descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (*descriptor < 0 || fstat(*descriptor, &found) != 0) {
         return tr_fail(err, TR_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     }
-    if (!S_ISREG(found.st_mode) || begins_with(*descriptor, GZIP, sizeof GZIP)) {
+    if (!S_ISREG(found.st_mode) || is_gzip(*descriptor)) {
         TR_TRY(unpack(descriptor, path, unpack_gzip, err));
     }
-    if (begins_with(*descriptor, ZSTD, sizeof ZSTD)) {
+    if (is_zstd(*descriptor)) {
         TR_TRY(unpack(descriptor, path, unpack_zstd, err));
     }
     return TR_OK;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include "tests/support/scratch.h"
 
@@ -168,9 +169,24 @@ Test(reader, gzipped_bytes_that_were_cut_off_are_an_error)
     char *path = gzip("rows", text, 100000);
     cr_assert_eq(truncate(path, 200), 0);
     cr_expect_eq(tr_data_file_open(&file, path, &err), TR_ERR_IO);
-    cr_expect_not_null(strstr(err.text, path), "%s", err.text);
+    char *expected = tr_format("cannot read '%s' to its end: unexpected end of file", path);
+    cr_expect_str_eq(err.text, expected);
+    free(expected);
     free(path);
     free(text);
+}
+
+Test(reader, frames_that_zstd_passes_over_may_come_first)
+{
+    static const char row[] =
+        "{\"a\": \"x\"}\n"; // as pzstd has it: a frame with the next one's size
+    char packed[200] = "\x50\x2A\x4D\x18\x04\0\0\0size";
+    size_t n = 12 + ZSTD_compress(packed + 12, sizeof packed - 12, row, sizeof row - 1, 1);
+    char *path = scratch_write(folder, "rows", packed, n);
+    tr_data_file_t *file = open_file(path);
+    expect_rows(file, "x", (const size_t[]){1});
+    tr_data_file_close(&file);
+    free(path);
 }
 
 // Three mebibytes in all, so that lines lie across the blocks in which a file is read, and one of
