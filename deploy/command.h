@@ -20,6 +20,7 @@ int command_check(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_sample(int argc, char **argv);
+int command_judge(int argc, char **argv);
 int command_logprobs(int argc, char **argv);
 int command_merge(int argc, char **argv);
 int command_keys(int argc, char **argv);

@@ -19,7 +19,7 @@ static const subcommand_t subcommands[] = {
     {"status", command_status},     {"generate", command_generate}, {"sample", command_sample},
     {"logprobs", command_logprobs}, {"keys", command_keys},         {"devices", command_devices},
     {"schema", command_schema},     {"tokenize", command_tokenize}, {"render", command_render},
-    {"data", command_data},         {"merge", command_merge},
+    {"data", command_data},         {"merge", command_merge},       {"judge", command_judge},
 };
 
 /// argp prints what follows \v after the options.
@@ -33,6 +33,7 @@ static const char purpose[] =
     "  status RUN_DIR                what a run is doing: its step, workers and queues\n"
     "  generate --model DIR ...      generate from a prompt\n"
     "  sample --model DIR ...        generate from many prompts and score: pairs to train on\n"
+    "  judge ENTRY                   try a judge without a run: its scores, and hostile texts\n"
     "  logprobs --model DIR ...      how likely a response is, token by token\n"
     "  merge --model DIR ... OUT     a model with an adapter as one model\n"
     "  tokenize --model DIR [FILE]   texts to token ids, and back\n"

@@ -23,7 +23,7 @@ static tr_status find_kind(const tr_judge_kind_t **kind, const json_t *config, t
     const char *name;
     TR_TRY(tr_body_string(&name, config, "kind", "config", err));
     *kind = tr_judge_kind_find(name);
-    return *kind != NULL && (*kind)->score != NULL
+    return *kind != NULL && tr_judge_kind_scores(*kind)
                ? TR_OK
                : tr_fail(err, TR_ERR_UNSUPPORTED, "kind '%s' is not served by troupe-reward", name);
 }
@@ -102,7 +102,7 @@ tr_status reward_judge_score(reward_judge_t *judge, float *scores, const tr_samp
 {
     const tr_judge_kind_t *kind = judge->entry.kind;
     // the kind names the sample, this the judge: a recipe may have several of one kind
-    if (kind->score(judge->state, scores, samples, count, err) != TR_OK ||
+    if (tr_judge_kind_score(kind, judge->state, scores, samples, count, err) != TR_OK ||
         check_finite(scores, samples, count, kind->may_be_null, err) != TR_OK) {
         return tr_error_prefix(err, "judge '%s'", judge->name);
     }

@@ -9,7 +9,9 @@
 #include <string.h>
 
 /// Every kind of judge, each a file of this folder, in the order of docs/recipe.md.
-#define KINDS(X) X(exec) X(model) X(words) X(regex) X(length) X(repetition) X(external)
+#define ANSWERS(X) X(exact_answer) X(numeric) X(choice) X(countdown) X(format) X(json)
+#define TEXTS(X) X(cosine) X(overlong) X(length) X(repetition) X(words) X(regex)
+#define KINDS(X) X(exec) X(model) ANSWERS(X) TEXTS(X) X(external)
 
 #define DECLARE(name) extern const tr_judge_kind_t tr_judge_##name;
 #define ADDRESS(name) &tr_judge_##name,
@@ -25,6 +27,87 @@ const tr_judge_kind_t *tr_judge_kind_find(const char *name)
         }
     }
     return NULL;
+}
+
+// Scores
+
+bool tr_judge_kind_scores(const tr_judge_kind_t *kind)
+{
+    return kind->rule != NULL || kind->score != NULL;
+}
+
+tr_status tr_judge_kind_score(const tr_judge_kind_t *kind, void *state, float *scores,
+                              const tr_sample_t *samples, size_t count, tr_error_t *err)
+{
+    if (kind->score != NULL) {
+        return kind->score(state, scores, samples, count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        double score;
+        if (kind->rule(&score, state, &samples[i], err) != TR_OK) {
+            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
+        }
+        scores[i] = (float)score;
+    }
+    return TR_OK;
+}
+
+// Columns
+
+/// A typing error in the recipe, and a file that lacks the column, look alike: the names help.
+static tr_status no_column(const tr_sample_t *sample, const char *name, tr_error_t *err)
+{
+    char *names = tr_strdup("");
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)sample->columns, key, value)
+    {
+        char *longer = tr_format("%s%s'%s'", names, names[0] != '\0' ? ", " : "", key);
+        free(names);
+        names = longer;
+    }
+    tr_fail(err, TR_ERR_ARGUMENT,
+            "the row has no column '%s' (it has: %s); null says that a row has no answer", name,
+            names[0] != '\0' ? names : "none besides the prompt");
+    free(names);
+    return TR_ERR_ARGUMENT;
+}
+
+tr_status tr_sample_column(const json_t **value, const tr_sample_t *sample, const char *name,
+                           tr_error_t *err)
+{
+    *value = json_object_get(sample->columns, name);
+    return *value != NULL ? TR_OK : no_column(sample, name, err);
+}
+
+/// With the fewest of 15 to 17 digits that give the number back: 0.1 is "0.1".
+static char *print_number(const json_t *number)
+{
+    char *text = NULL;
+    for (size_t digits = 15; digits <= 17; digits++) {
+        free(text);
+        text = json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (strtod(text, NULL) == json_number_value(number)) {
+            break;
+        }
+    }
+    return text;
+}
+
+tr_status tr_sample_text(char **text, const tr_sample_t *sample, const char *name, tr_error_t *err)
+{
+    const json_t *value;
+    *text = NULL;
+    TR_TRY(tr_sample_column(&value, sample, name, err));
+    if (json_is_object(value) || json_is_array(value)) {
+        return tr_fail(err, TR_ERR_ARGUMENT, "the column '%s' is a %s: expected a text or a number",
+                       name, json_is_object(value) ? "map" : "list");
+    }
+    *text = json_is_string(value)    ? tr_strdup(json_string_value(value))
+            : json_is_number(value)  ? print_number(value)
+            : json_is_boolean(value) ? tr_strdup(json_is_true(value) ? "true" : "false")
+                                     : NULL;
+    return TR_OK;
 }
 
 // Entries

@@ -48,13 +48,17 @@ typedef struct tr_judge_kind {
     bool may_be_null;
 
     // Scoring, by `troupe-reward`. All NULL where a program of the user's scores.
+    // tr_judge_kind_score calls the one of rule and score that a kind has.
 
     /// *state: NULL after a failure. options: borrowed until close. A kind without open and close
     /// has its options as state.
     tr_status (*open)(void **state, const void *options, const tr_judge_host_t *host,
                       tr_error_t *err);
-    /// scores: [count], written. TR_ERR_ARGUMENT for a sample that cannot be scored, in a sentence
-    /// that begins with its id; TR_ERR_INTERRUPTED when the host is stopping.
+    /// A rule: the score of one sample, NaN for null.
+    tr_status (*rule)(double *score, void *state, const tr_sample_t *sample, tr_error_t *err);
+    /// Instead of a rule, many samples at once. scores: [count], written. TR_ERR_ARGUMENT for a
+    /// sample that cannot be scored, in a sentence that begins with its id; TR_ERR_INTERRUPTED when
+    /// the host is stopping.
     tr_status (*score)(void *state, float *scores, const tr_sample_t *samples, size_t count,
                        tr_error_t *err);
     void (*close)(void *state);
@@ -66,6 +70,22 @@ extern const size_t tr_judge_kind_count;
 
 /// NULL: there is none of that name.
 const tr_judge_kind_t *tr_judge_kind_find(const char *name);
+
+/// Whether `troupe-reward` scores by this kind.
+bool tr_judge_kind_scores(const tr_judge_kind_t *kind);
+/// As the kind's score.
+tr_status tr_judge_kind_score(const tr_judge_kind_t *kind, void *state, float *scores,
+                              const tr_sample_t *samples, size_t count, tr_error_t *err);
+
+// For rules: the columns of a sample's row
+
+/// *value: borrowed; JSON's null where the row says null: the rule cannot score this sample. A row
+/// without the column is TR_ERR_ARGUMENT, with the names of those that it has.
+tr_status tr_sample_column(const json_t **value, const tr_sample_t *sample, const char *name,
+                           tr_error_t *err);
+/// The column as a text, owned by the caller; a number as it is written. *text: NULL for null. A
+/// list or a map is TR_ERR_ARGUMENT.
+tr_status tr_sample_text(char **text, const tr_sample_t *sample, const char *name, tr_error_t *err);
 
 // Entries of roles.reward
 

@@ -80,7 +80,7 @@ static uint64_t measure(const tr_sample_t *sample, unit_t unit)
     return unit == WORDS ? words : characters;
 }
 
-static double length_rule(const options_t *rule, uint64_t n)
+static double score_of(const options_t *rule, uint64_t n)
 {
     // both are converted before they are subtracted: unsigned numbers would wrap below 0
     if (rule->target > 0) {
@@ -90,14 +90,11 @@ static double length_rule(const options_t *rule, uint64_t n)
     return n >= rule->min && (rule->max == 0 || n <= rule->max) ? 1.0 : 0.0;
 }
 
-static tr_status length_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
-                              tr_error_t *err)
+static tr_status length_rule(double *score, void *state, const tr_sample_t *sample, tr_error_t *err)
 {
-    const options_t *rule = state;
+    const options_t *options = state;
     (void)err;
-    for (size_t i = 0; i < count; i++) {
-        scores[i] = (float)length_rule(rule, measure(&samples[i], (unit_t)rule->unit));
-    }
+    *score = score_of(options, measure(sample, (unit_t)options->unit));
     return TR_OK;
 }
 
@@ -106,5 +103,5 @@ const tr_judge_kind_t tr_judge_length = {
     .fields = &table,
     .started = true,
     .check = check,
-    .score = length_score,
+    .rule = length_rule,
 };

@@ -74,20 +74,15 @@ static tr_status regex_open(void **state, const void *options, const tr_judge_ho
 }
 
 /// One match decides: where it is does not matter.
-static tr_status regex_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
-                             tr_error_t *err)
+static tr_status regex_rule(double *score, void *state, const tr_sample_t *sample, tr_error_t *err)
 {
     const regex_t *regex = state;
-    for (size_t i = 0; i < count; i++) {
-        const char *text = samples[i].response;
-        // from the start: `^` and look-behind see the whole response
-        size_t at = 0;
-        bool found;
-        if (tr_matcher_next(&found, &at, regex->matcher, 0, text, strlen(text), err) != TR_OK) {
-            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
-        }
-        scores[i] = found ? (float)regex->score : 0.0f;
-    }
+    // from the start: `^` and look-behind see the whole response
+    size_t at = 0;
+    bool found;
+    TR_TRY(tr_matcher_next(&found, &at, regex->matcher, 0, sample->response,
+                           strlen(sample->response), err));
+    *score = found ? regex->score : 0.0;
     return TR_OK;
 }
 
@@ -97,6 +92,6 @@ const tr_judge_kind_t tr_judge_regex = {
     .started = true,
     .check = check,
     .open = regex_open,
-    .score = regex_score,
+    .rule = regex_rule,
     .close = regex_close,
 };

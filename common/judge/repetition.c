@@ -1,8 +1,8 @@
 // The judge `repetition`: what a response loses by saying the same again (Yeo et al. 2025, arXiv
-// 2502.03373; Open-R1's get_repetition_penalty_reward computes the same).
+// 2502.03373; get_repetition_penalty_reward of Open-R1 over words, of TRL over tokens).
 //
 // A response's words are its parts between white space, in lower case (ASCII letters alone change).
-// With n of its runs of `ngram_size` words, d of them distinct, the score is (1 - d/n) *
+// With n of its runs of `ngram_size` words or tokens, d of them distinct, the score is (1 - d/n) *
 // max_penalty: 0 where nothing is said twice, or where there is no such run.
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +14,24 @@
 typedef struct options {
     uint64_t ngram_size;
     double max_penalty;
+    int unit; // a unit_t
 } options_t;
+
+typedef enum unit { WORDS, TOKENS } unit_t;
+static const char *const units[] = {"words", "tokens", NULL}; // unit_t
 
 static const tr_range_t not_positive = {"a number of at most 0", -1e300, 0, false, false};
 
 static const tr_field_t fields[] = {
     TR_FIELD_AS("repetition.ngram_size", options_t, ngram_size, TR_FIELD_WHOLE, "3",
                 .range = &tr_range_to_thousand, .brief = true,
-                .help = "Number of words of a run. `repetition: N` is short for it."),
+                .help = "Number of words or tokens of a run. `repetition: N` is short for it."),
     TR_FIELD_AS("repetition.max_penalty", options_t, max_penalty, TR_FIELD_REAL, "-1.0",
                 .range = &not_positive,
                 .help = "The score of a response that repeats one run throughout."),
+    TR_FIELD_AS("repetition.unit", options_t, unit, TR_FIELD_CHOICE, "words", .choices = units,
+                .help = "What a run is made of: `words` as in Open-R1, `tokens` of the policy as "
+                        "in TRL."),
 };
 static const tr_fields_t table = TR_FIELDS(options_t, fields);
 
@@ -57,6 +64,17 @@ static uint64_t *hash_words(size_t *count, const char *text)
     return hashes;
 }
 
+/// The same of the policy's tokens.
+static uint64_t *hash_tokens(size_t *count, const tr_sample_t *sample)
+{
+    uint64_t *hashes = tr_calloc(sample->response_count + 1, sizeof *hashes);
+    *count = sample->response_count;
+    for (size_t i = 0; i < *count; i++) {
+        hashes[i] = XXH3_64bits(&sample->response_ids[i], sizeof *sample->response_ids);
+    }
+    return hashes;
+}
+
 /// Hashes have no order that means anything: equal ones must only become neighbours.
 static int ascending(const void *left, const void *right)
 {
@@ -85,18 +103,17 @@ static double repeated_share(uint64_t *words, size_t count, size_t n)
     return 1.0 - (double)distinct / (double)runs;
 }
 
-static tr_status repetition_score(void *state, float *scores, const tr_sample_t *samples,
-                                  size_t count, tr_error_t *err)
+static tr_status repetition_rule(double *score, void *state, const tr_sample_t *sample,
+                                 tr_error_t *err)
 {
     const options_t *options = state;
+    size_t count;
+    uint64_t *runs = options->unit == TOKENS ? hash_tokens(&count, sample)
+                                             : hash_words(&count, sample->response);
     (void)err;
-    for (size_t i = 0; i < count; i++) {
-        size_t n;
-        uint64_t *words = hash_words(&n, samples[i].response);
-        double share = repeated_share(words, n, (size_t)options->ngram_size);
-        scores[i] = (float)(share * options->max_penalty) + 0.0f; // not -0
-        free(words);
-    }
+    *score = repeated_share(runs, count, (size_t)options->ngram_size) * options->max_penalty;
+    *score += 0.0; // not -0
+    free(runs);
     return TR_OK;
 }
 
@@ -104,5 +121,5 @@ const tr_judge_kind_t tr_judge_repetition = {
     .name = "repetition",
     .fields = &table,
     .started = true,
-    .score = repetition_score,
+    .rule = repetition_rule,
 };

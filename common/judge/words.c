@@ -109,9 +109,12 @@ static tr_status words_open(void **state, const void *options, const tr_judge_ho
     return TR_OK;
 }
 
-/// Matches of one word do not overlap: each search begins where the match before ended.
-static tr_status words_sum(double *sum, const state_t *words, const char *text, tr_error_t *err)
+/// Matches of one word do not overlap: each search begins where the match before ended. The sum is
+/// taken in double, so that many small weights add up, and rounded once.
+static tr_status words_rule(double *sum, void *state, const tr_sample_t *sample, tr_error_t *err)
 {
+    const state_t *words = state;
+    const char *text = sample->response;
     size_t length = strlen(text);
     *sum = 0;
     for (size_t i = 0; i < words->count; i++) {
@@ -127,26 +130,12 @@ static tr_status words_sum(double *sum, const state_t *words, const char *text, 
     return TR_OK;
 }
 
-/// The sum is taken in double, so that many small weights add up, and rounded once.
-static tr_status words_score(void *state, float *scores, const tr_sample_t *samples, size_t count,
-                             tr_error_t *err)
-{
-    for (size_t i = 0; i < count; i++) {
-        double sum;
-        if (words_sum(&sum, state, samples[i].response, err) != TR_OK) {
-            return tr_error_prefix(err, "sample %lld", (long long)samples[i].id);
-        }
-        scores[i] = (float)sum;
-    }
-    return TR_OK;
-}
-
 const tr_judge_kind_t tr_judge_words = {
     .name = "words",
     .fields = &table,
     .started = true,
     .check = check,
     .open = words_open,
-    .score = words_score,
+    .rule = words_rule,
     .close = words_close,
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """examples/rewards/happy_words.py with bad manners, for tests: naughty_judge.py MANNER MARKER [OPTIONS].
 
-MANNER: nan, null (all), nulls (some), short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; long: after 12; hang: is
+MANNER: nan, null (all), nulls (some), moody, picky, short, text, raise: answers like that; die: ends without an answer; slow: answers after 5 seconds; long: after 12; hang: is
 stopped; prompt: scores the prompt alone, by its number of characters. It does so for the first request only, which the file MARKER
 remembers, or for every one when MARKER is `always`.
 """
@@ -31,6 +31,10 @@ def judge(body):
         answer["scores"] = [None] * len(body["samples"])
     elif manner == "nulls":  # in a way that does not depend on how samples are sent
         answer["scores"] = [None if sample["id"] % 3 == 0 else float(sample["id"] % 7) for sample in body["samples"]]
+    elif manner == "moody":  # by the place in the request
+        answer["scores"] = [float(i) for i in range(len(body["samples"]))]
+    elif manner == "picky":
+        answer["scores"] = [float(sample["response"].split()[0] == "yes") for sample in body["samples"]]
     elif manner == "short":
         answer["scores"].pop()
     elif manner == "text":

@@ -84,7 +84,7 @@ tr_status judging_text(float *score, judging_t *judge, const char *response, siz
         .id = 41, .prompt = "happy ", .response = response, .response_count = tokens};
     // a judge that writes no score must not pass by luck
     *score = NAN;
-    return judge->entry.kind->score(judge->state, score, &sample, 1, err);
+    return tr_judge_kind_score(judge->entry.kind, judge->state, score, &sample, 1, err);
 }
 
 float judging_score(judging_t *judge, const char *response, size_t tokens)

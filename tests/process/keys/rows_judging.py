@@ -1,9 +1,11 @@
 """Rows of the keys' table: the judges of roles.reward, each kind's keys."""
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 
 from data import BATCH, PROMPTS, write_rows
 from harness import DEADLINE, SCRATCH, TROUPE, Job, Skip, attended, check, close, mean, once, run, same, write_recipe
@@ -74,16 +76,28 @@ def said_again(text, n):
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
+def cosine(n, max_len, shortest, longest):
+    return longest + 0.5 * (shortest - longest) * (1 + math.cos(min(1.0, n / max_len) * math.pi))
+
+
+ANSWERED = [{**row, "answer": "5", "letter": "B", "target": 7, "nums": [1, 2, 3]} for row in PROMPTS]
+
 KINDS = {"exec": lambda: {"exec": [PYTHON, letters()]}, "model": lambda: {"model": table_model("critic")}, "words": lambda: {"words": {"was": 1.0, "a": 0.5}},
          "regex": lambda: {"regex": {"pattern": "[A-Z]"}}, "length": lambda: {"length": {"target": 12}}, "repetition": lambda: {"repetition": {"ngram_size": 1}},
+         "exact_answer": lambda: {"exact_answer": {"form": "flexible"}}, "numeric": lambda: {"numeric": "answer"}, "choice": lambda: {"choice": "letter"},
+         "countdown": lambda: {"countdown": {"score": 2.0}}, "format": lambda: {"format": "think"}, "json": lambda: {"json": "whole"},
+         "cosine": lambda: {"cosine": 9}, "overlong": lambda: {"overlong": {"max_completion_len": 8, "soft_punish_cache": 6}},
          "external": lambda: {"external": "mine"}}
 RAW = {"exec": len, "external": len, "words": lambda text: count("was")(text) + 0.5 * count("a")(text), "regex": lambda text: float(bool(re.search("[A-Z]", text))),
        "length": lambda text: 1 - abs(len(ids(text)) - 12) / 12, "model": lambda text: value("critic", ids(text)[-1]),
-       "repetition": lambda text: -said_again(text, 1)}
+       "repetition": lambda text: -said_again(text, 1), "cosine": lambda text: cosine(len(ids(text)), 9, -1.0, -0.5),
+       "overlong": lambda text: -max(0.0, min(1.0, (len(ids(text)) - 2) / 6)),
+       # stories have no numbers, tags or JSON: what these say of other texts is in RULES
+       **dict.fromkeys(("exact_answer", "numeric", "choice", "countdown", "format", "json"), lambda text: 0.0)}
 
 
 def entry(kind, **more):
-    return lambda: {"roles.reward": [{**KINDS[kind](), **more}]}
+    return lambda: {"roles.reward": [{**KINDS[kind](), **more}], "data.prompts": write_rows("answered", ANSWERED)}
 
 
 def with_judge(it, kind):
@@ -130,6 +144,82 @@ def waits(it):
     with Job(it, deaf()) as job:
         job.wait_for("the judge is not asked again", lambda: len(warnings(job.directory)) >= 2)
 
+
+def tried(entry, rows):
+    """What `troupe judge` says of rows of (response, columns)."""
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        before, after = os.path.join(folder, "rows.jsonl"), os.path.join(folder, "scores.jsonl")
+        with open(before, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"prompt": "", "completion": response, **columns}) + "\n" for response, columns in rows)
+        done = subprocess.run([TROUPE, "judge", "--brief", "--model", os.environ["MODEL"], "--rows", before, "--out", after, json.dumps(entry)],
+                              capture_output=True, text=True, timeout=DEADLINE, check=False)
+        check(done.returncode == 0, f"troupe judge says {done.stdout + done.stderr!r}")
+        with open(after, encoding="utf-8") as file:
+            return [json.loads(line)["score"] for line in file]
+
+
+# Of each key of a rule: the rule's other options, another value, rows, and their scores without and with the value.
+ANSWER, BOTH = {"answer": "5"}, {"answer": "5", "gold": "6"}
+FIVE_SIX = [("#### 5", BOTH), ("#### 6", BOTH)]
+GAME = {"target": 7, "nums": [1, 2, 3], "goal": 6, "others": [3, 4]}
+BOXED = [("\\boxed{5}", ANSWER), ("5", ANSWER), ("\\boxed{5} and so on and on and on", ANSWER), ("#### 5", ANSWER), ("\\boxed{6}", {"answer": "5", "gold": "6"})]
+
+
+def scaled(shortest=1.0, longest=0.5, wrong_shortest=-1.0, wrong_longest=-0.5, length=lambda text: len(ids(text)), max_len=40, right="\\boxed{5}"):
+    """Of BOXED."""
+    return [cosine(length(text), max_len, *((shortest, longest) if right in text else (wrong_shortest, wrong_longest))) for text, _ in BOXED]
+
+
+RULES = {
+    "exact_answer.column": ({}, "gold", FIVE_SIX, [1, 0], [0, 1]),
+    "exact_answer.form": ({}, "boxed", [("#### 5", ANSWER), ("\\boxed{5}", ANSWER)], [1, 0], [0, 1]),
+    "exact_answer.score": ({}, 2.5, FIVE_SIX, [1, 0], [2.5, 0]),
+    "exact_answer.format_score": ({}, 0.25, [*FIVE_SIX, ("5", BOTH)], [1, 0, 0], [1, 0.25, 0]),
+    "numeric.column": ({}, "gold", [("5", BOTH), ("6.0", BOTH)], [1, 0], [0, 1]),
+    "numeric.extract": ({}, "boxed", [("\\boxed{5} 6", ANSWER), ("5", ANSWER)], [0, 1], [1, 0]),
+    "numeric.tolerance": ({}, 0.5, [("5.4", ANSWER), ("5.6", ANSWER), ("5.0000001", ANSWER)], [0, 0, 1], [1, 0, 1]),
+    "numeric.relative": ({}, 0.1, [("5.4", ANSWER), ("5.6", ANSWER)], [0, 0], [1, 0]),
+    "numeric.score": ({}, 2.5, [("5", ANSWER), ("6", ANSWER)], [1, 0], [2.5, 0]),
+    "choice.column": ({}, "gold", [("B", {"answer": "B", "gold": 2}), ("C", {"answer": "B", "gold": 2})], [1, 0], [0, 1]),
+    "choice.options": ({}, 2, [("B, not C", {"answer": "B"}), ("C, not B", {"answer": 1})], [0, 1], [1, 1]),
+    "choice.score": ({}, 2.5, [("B", {"answer": "B"}), ("C", {"answer": "B"})], [1, 0], [2.5, 0]),
+    "countdown.target": ({}, "goal", [("<answer>1+2*3</answer>", GAME), ("<answer>1+2+3</answer>", GAME)], [1, 0.1], [0.1, 1]),
+    "countdown.numbers": ({}, "others", [("<answer>1+2*3</answer>", GAME), ("<answer>3+4</answer>", GAME)], [1, 0.1], [0.1, 1]),
+    "countdown.score": ({}, 2.5, [("<answer>1+2*3</answer>", GAME)], [1], [2.5]),
+    "countdown.format_score": ({}, 0.5, [("<answer>7</answer>", GAME), ("7", GAME)], [0.1, 0], [0.5, 0]),
+    "format.form": ({}, "tag_count", [("<think>a</think>b", {}), ("<think>\na\n</think>\n", {})], [1, 1], [0, 0.5]),
+    "json.schema": ({}, {"type": "object"}, [("{}", {}), ("1", {}), ("no", {})], [1, 1, 0], [1, 0, 0]),
+    "json.column": ({}, "schema", [("1", {"schema": {"type": "object"}}), ("1", {"schema": None})], [1, 1], [0, 1]),
+    "json.extract": ({}, "tag", [("1", {}), ("so <answer>1</answer>", {})], [1, 0], [0, 1]),
+    "json.score": ({}, 2.5, [("1", {}), ("no", {})], [1, 0], [2.5, 0]),
+    "json.valid_score": ({"schema": {"type": "object"}}, 0.25, [("1", {}), ("{}", {}), ("no", {})], [0, 1, 0], [0.25, 1, 0]),
+    "overlong.max_completion_len": ({"max_completion_len": 8}, 100, [("a", {}), ("a " * 20, {})], [0, -1], [0, 0]),
+    "overlong.soft_punish_cache": ({"max_completion_len": 1000}, 1000, [("was " * 4, {})], [0], lambda: [-len(ids("was " * 4)) / 1000]),
+    "cosine.column": ({"max_len": 40}, "gold", BOXED[4:], lambda: scaled()[4:], lambda: scaled(right="\\boxed{6}")[4:]),
+    "cosine.form": ({"max_len": 40}, "strict", BOXED[:4], lambda: scaled()[:4], lambda: scaled(right="#### 5")[:4]),
+    "cosine.max_len": ({"max_len": 40}, 5, BOXED[:4], lambda: scaled()[:4], lambda: scaled(max_len=5)[:4]),
+    "cosine.unit": ({"max_len": 40}, "characters", BOXED[:4], lambda: scaled()[:4], lambda: scaled(length=len)[:4]),
+    "cosine.min_value_wrong": ({"max_len": 40}, -3.0, BOXED[:4], lambda: scaled()[:4], lambda: scaled(wrong_shortest=-3.0)[:4]),
+    "cosine.max_value_wrong": ({"max_len": 40}, -0.25, BOXED[:4], lambda: scaled()[:4], lambda: scaled(wrong_longest=-0.25)[:4]),
+    "cosine.min_value_correct": ({"max_len": 40}, 0.25, BOXED[:4], lambda: scaled()[:4], lambda: scaled(longest=0.25)[:4]),
+    "cosine.max_value_correct": ({"max_len": 40}, 3.0, BOXED[:4], lambda: scaled()[:4], lambda: scaled(shortest=3.0)[:4]),
+}
+
+
+def rule_row(name, options, value, rows, without, with_value):
+    kind, key = name.split(".")
+
+    @row(f"roles.reward[{kind}].{name}", "sample", value)
+    def _(t):
+        for more, expected in (({}, without), ({key: t.value}, with_value)):
+            found = tried({kind: {**options, **more}}, rows)
+            for (response, _), a, b in zip(rows, found, expected() if callable(expected) else expected, strict=True):
+                close(a, b, 1e-6, 1e-6, f"the score of {response!r} with {more}")
+        t.used = True
+
+
+for name, what in RULES.items():
+    rule_row(name, *what)
 
 QUICK = {"timeout_s": 0.05, "retries": 0, "on_failure": "fail"}
 
@@ -316,6 +406,13 @@ def _(t):
 @row("roles.reward[repetition].repetition.max_penalty", "sample", -3.0, lambda: {**LONGER, **entry("repetition")()})
 def _(t):
     judged(t.other, lambda text: 3 * RAW["repetition"](text))
+
+
+@row("roles.reward[repetition].repetition.unit", "sample", "tokens", {**LONGER, "roles.reward": [{"repetition": {"ngram_size": 2}}]})
+def _(t):
+    first = judged(t.base, lambda text: -said_again(text, 2))
+    second = judged(t.other, lambda text: -said_again(" ".join(map(str, ids(text))), 2))
+    check(first != second, "the scores are the same")
 
 
 def length_row(key, value, also, score, base_score):
