@@ -176,6 +176,10 @@ static tr_status read_nested_rope(tr_model_config_t *config, const source_t *rop
         return config_unsupported(rope, "full_attention", "this and sliding_attention alone");
     }
     TR_TRY(read_rope_record(config, &inner[0]));
+    // transformers looks for this key beside the records, and so never finds it in one.
+    if (config->rope_scaling.kind == TR_ROPE_YARN && !config->rope_scaling.truncate) {
+        return config_unsupported(&inner[0], "truncate", "true");
+    }
     TR_TRY(read_theta(&config->rope_theta, NULL, &inner[0]));
     tr_rope_kind_t kind;
     TR_TRY(read_rope_kind(&kind, &inner[1]));

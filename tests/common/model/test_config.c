@@ -474,6 +474,17 @@ Test(config, sizes_of_a_gpt_follow_from_others_and_from_its_defaults)
     cr_expect(pythia.activation == TR_ACTIVATION_GELU && pythia.parallel_residual);
 }
 
+/// transformers 5.24 has the ramp's bounds truncated whatever a record within rope_parameters says.
+Test(config, a_key_that_transformers_does_not_find_is_refused)
+{
+    expect_refused("{\"model_type\": \"olmo3\", " EXPERTS
+                   ", \"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\", "
+                   "\"factor\": 8.0, \"truncate\": false}, "
+                   "\"sliding_attention\": {\"rope_type\": \"default\"}}}",
+                   NULL, TR_ERR_UNSUPPORTED,
+                   "rope_parameters.full_attention.truncate: expected true, found false");
+}
+
 Test(config, other_models_are_refused_by_name)
 {
     expect_refused("{\"model_type\": \"mamba\", \"architectures\": [\"MambaForCausalLM\"]}", NULL,
