@@ -5,6 +5,7 @@
 // complete. Orca (Yu et al. 2022) is the scheduling, vLLM (Kwon et al. 2023) the paged cache.
 #include "rollout/decoder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -389,6 +390,15 @@ static bool append(const job_t *job, slot_t *slot, const rollout_drawn_t *drawn,
     return complete(job, slot, response);
 }
 
+/// What is drawn of logits that are no numbers would look like any other token.
+static tr_status check_drawn(const rollout_drawn_t *drawn, size_t i, tr_error_t *err)
+{
+    return isfinite(drawn->raw[i]) && isfinite(drawn->logprobs[i])
+               ? TR_OK
+               : tr_fail(err, TR_ERR_NUMERIC,
+                         "a log-probability is not finite: the model's weights are broken");
+}
+
 /// One pass of the model over the tokens that wait, and what becomes of the samples.
 static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error_t *err)
 {
@@ -400,6 +410,7 @@ static tr_status step(job_t *job, pass_t *pass, rollout_drawn_t *drawn, tr_error
     for (size_t i = 0; i < pass->taken.samples; i++) {
         slot_t *slot = &decoder->slots[pass->sampled[i]];
         size_t index = slot->index;
+        TR_TRY(check_drawn(drawn, i, err));
         // Its slot and pages are free for the next request already in the next pass.
         if (append(job, slot, drawn, i)) {
             release_slot(decoder, slot);

@@ -63,7 +63,8 @@ void rollout_decoder_destroy(rollout_decoder_t **decoder);
 /// Generates `count` responses. responses: [count], written; release each. on_token may be NULL. A
 /// prompt with no room for a token within the model's positions fails by its number; max_new_tokens
 /// (at least 1) is cut to that room, and the response then ends by length. Stopped by on_token:
-/// TR_ERR_INTERRUPTED. After a failure there is nothing to release.
+/// TR_ERR_INTERRUPTED; a log-prob that is not finite: TR_ERR_NUMERIC. After a failure there is
+/// nothing to release.
 tr_status rollout_decode(rollout_decoder_t *decoder, rollout_response_t *responses,
                          const rollout_request_t *requests, size_t count,
                          const rollout_options_t *options, rollout_token_fn on_token, void *context,

@@ -3,6 +3,7 @@
 #include "rollout/decoder.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,26 @@ static rollout_response_t respond(const int32_t *eos, size_t eos_count,
     rollout_decoder_destroy(&decoder);
     small_close(&small);
     return response;
+}
+
+Test(decoder, of_weights_that_are_nan_says_so)
+{
+    small_t small;
+    tr_error_t err = {0};
+    const tr_model_config_t config = small_config();
+    const rollout_options_t options = sampled();
+    const rollout_request_t one = request();
+    rollout_response_t response;
+    small_open(&small, &config, NULL, 1, false);
+    float *weights = small_weights(&small.rig, tr_model_layout(small.model));
+    weights[(size_t)PROMPT[1] * config.hidden] = NAN; // in the embedding
+    tr_model_write_parameters(small.model, weights);
+    rollout_decoder_t *decoder = rollout_decoder_new(small.model, 4);
+    cr_expect_eq(rollout_decode(decoder, &response, &one, 1, &options, NULL, NULL, &err),
+                 TR_ERR_NUMERIC);
+    cr_expect_not_null(strstr(err.text, "not finite"), "%s", err.text);
+    rollout_decoder_destroy(&decoder);
+    small_close(&small);
 }
 
 /// The response that nothing ends but its length.
