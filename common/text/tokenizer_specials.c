@@ -240,12 +240,22 @@ static numbered_list_t sorted(const json_t *numbered)
     return list;
 }
 
-/// How many ids from `first` on reach to the largest in the list.
-static size_t past(const numbered_list_t *list, size_t first)
+/// How many ids from `first` on reach to the largest in the list: each becomes a token. *count is
+/// written on success only.
+static tr_status count_reserved(size_t *count, const numbered_list_t *list, size_t first,
+                                tr_error_t *err)
 {
-    json_int_t end = list->count == 0 ? 0 : list->items[list->count - 1].id + 1;
-    end = end < TR_VOCAB_LIMIT ? end : TR_VOCAB_LIMIT;
-    return end > (json_int_t)first ? (size_t)end - first : 0;
+    enum { RESERVED_LIMIT = 1 << 16 };
+    const json_int_t last = list->count == 0 ? -1 : list->items[list->count - 1].id;
+    const size_t past = last < (json_int_t)first ? 0 : (size_t)last - first + 1;
+    if (past > RESERVED_LIMIT) {
+        return tr_fail(err, TR_ERR_UNSUPPORTED,
+                       "tokenizer_config.json: added_tokens_decoder: expected ids below %zu, of a "
+                       "vocabulary of %zu tokens, found %" JSON_INTEGER_FORMAT,
+                       first + RESERVED_LIMIT, first, last);
+    }
+    *count = past;
+    return TR_OK;
 }
 
 /// What tiktoken's reader adds first: of `count` ids past the vocabulary the token that has it, or
@@ -384,11 +394,13 @@ tr_status tr_tokenizer_source_complete(tr_tokenizer_source_t *source, const tr_v
     json_t *extra = extra_tokens(source, legacy);
     json_t *numbered = tr_tokenizer_source_numbered(source);
     numbered_list_t list = sorted(numbered);
-    size_t reserved = source->reserves ? past(&list, source->token_count) : 0;
+    size_t reserved = 0;
+    tr_status status =
+        source->reserves ? count_reserved(&reserved, &list, source->token_count, err) : TR_OK;
     size_t room = json_array_size(json_object_get(source->root, "added_tokens")) + list.count +
                   json_object_size(names) + json_array_size(extra) + reserved;
     added_t added = {json_array(), tr_vocab_new(room), vocab, (json_int_t)source->token_count, -1};
-    tr_status status;
+    TR_TRY_GOTO(status, done);
     TR_TRY_GOTO(begin(&added, source, err), done);
     if (source->reserves) {
         add_reserved(&added, reserved, numbered, extra);
