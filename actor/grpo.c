@@ -5,10 +5,12 @@
 #include <stdlib.h>
 
 #include "actor/training.h"
+#include "common/algo/statistics.h"
 
 /// The numbers of a chunk's tokens, gathered from the batch in the order of the chunk; one block.
 typedef struct gathered {
-    float *old, *advantages, *reference, *mask; // the last two NULL where the batch has none
+    float *old, *advantages;
+    float *reference, *mask, *weights; // NULL where the batch has none
 } gathered_t;
 
 static float *gather(const float *from, const tr_chunk_t *chunk, float **at)
@@ -23,12 +25,13 @@ static float *gather(const float *from, const tr_chunk_t *chunk, float **at)
 
 static gathered_t gather_all(const actor_grpo_t *grpo, const tr_chunk_t *chunk)
 {
-    float *at = tr_calloc(4 * chunk->n + 1, sizeof *at);
+    float *at = tr_calloc(5 * chunk->n + 1, sizeof *at);
     gathered_t g;
     g.old = gather(grpo->logprobs, chunk, &at);
     g.advantages = gather(grpo->advantages, chunk, &at);
     g.reference = gather(grpo->reference, chunk, &at);
     g.mask = gather(grpo->mask, chunk, &at);
+    g.weights = gather(grpo->weights, chunk, &at);
     return g;
 }
 
@@ -75,6 +78,7 @@ static tr_status grpo_loss(void *argument, const tr_chunk_t *chunk, float *dout,
             .advantages = g.advantages + at,
             .reference = g.reference == NULL ? NULL : g.reference + at,
             .mask = g.mask == NULL ? NULL : g.mask + at,
+            .weights = g.weights == NULL ? NULL : g.weights + at,
         };
         tr_policy_loss(dout + at, &grpo->sums, &response, &normalizer, grpo->options);
         at += response.n;
@@ -87,17 +91,86 @@ static tr_status grpo_loss(void *argument, const tr_chunk_t *chunk, float *dout,
     return TR_OK;
 }
 
+// The tokens of the highest entropy
+
+/// A tr_loss_fn that keeps the entropy of each response token.
+static tr_status note_entropies(void *argument, const tr_chunk_t *chunk, float *dout,
+                                tr_error_t *err)
+{
+    float *entropies = argument;
+    (void)dout;
+    (void)err;
+    for (size_t i = 0, at = 0; i < chunk->count; i++) {
+        const int32_t *starts = chunk->sequences->response_starts + chunk->chosen[i];
+        for (int32_t t = starts[0]; t < starts[1]; t++) {
+            entropies[t] = chunk->facts[at++].entropy;
+        }
+    }
+    return TR_OK;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/// entropies: [tokens], replaced by 1 for the share of the tokens that count whose entropy is
+/// highest, and 0 for the others.
+static void choose(float *entropies, const float *mask, size_t tokens, double share)
+{
+    float *sorted = tr_calloc(tokens + 1, sizeof *sorted);
+    size_t n = 0;
+    for (size_t t = 0; t < tokens; t++) {
+        sorted[n] = entropies[t];
+        n += mask == NULL || mask[t] != 0.0F ? 1 : 0;
+    }
+    qsort(sorted, n, sizeof *sorted, ascending);
+    const float least = n > 0 ? (float)tr_quantile(sorted, n, 1.0 - share) : 0.0F;
+    for (size_t t = 0; t < tokens; t++) {
+        entropies[t] = entropies[t] >= least ? 1.0F : 0.0F;
+    }
+    free(sorted);
+}
+
+/// A pass before the first update, by the policy that sampled. The caller frees *weights.
+static tr_status weigh(float **weights, const actor_grpo_t *grpo, tr_trainer_t *trainer,
+                       const tr_sequences_t *sequences, const tr_train_pass_t *pass,
+                       tr_error_t *err)
+{
+    const size_t tokens = (size_t)sequences->response_starts[sequences->count];
+    tr_train_pass_t look = *pass;
+    tr_train_pass_result_t result;
+    look.evaluate = true;
+    look.epochs = look.minibatches = 1;
+    *weights = tr_calloc(tokens + 1, sizeof **weights);
+    TR_TRY(tr_trainer_run_pass(trainer, sequences, &look, note_entropies, *weights, &result, err));
+    choose(*weights, grpo->mask, tokens, grpo->options->top_entropy_quantile);
+    return TR_OK;
+}
+
 tr_status actor_learn_grpo(actor_grpo_t *grpo, tr_trainer_t *trainer,
                            const tr_sequences_t *sequences, const tr_train_pass_t *pass,
                            tr_error_t *err)
 {
     double tokens = 0.0;
+    float *weights = NULL;
+    tr_status status = TR_OK;
     for (uint32_t i = 0; i < sequences->count; i++) {
         tokens += counted(grpo, sequences, &i, 1);
     }
     // Each minibatch takes its share, however many of them it has itself.
     grpo->batch_tokens = at_least_one(tokens) / (double)pass->minibatches;
-    return tr_trainer_run_pass(trainer, sequences, pass, grpo_loss, grpo, &grpo->result, err);
+    if (grpo->options->top_entropy_quantile < 1.0) {
+        status = weigh(&weights, grpo, trainer, sequences, pass, err);
+        grpo->weights = weights;
+    }
+    if (status == TR_OK) {
+        status = tr_trainer_run_pass(trainer, sequences, pass, grpo_loss, grpo, &grpo->result, err);
+    }
+    grpo->weights = NULL;
+    free(weights);
+    return status;
 }
 
 /// What a loss says of its ratios, under TRL's names.

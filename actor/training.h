@@ -73,6 +73,7 @@ typedef struct actor_grpo {
     const float *advantages; ///< [response tokens]
     const float *reference;  ///< [response tokens] log-probs; NULL: no KL in the loss
     const float *mask;       ///< [response tokens], 0 for those that do not count; NULL: all do
+    const float *weights;    ///< [response tokens] of tr_policy_response_t; NULL: 1
     double batch_tokens;     ///< that count, by the minibatches
     tr_train_pass_result_t result;
     tr_policy_sums_t sums;

@@ -64,6 +64,9 @@ static const tr_field_t fields[] = {
           OF("!sapo|vespo|gmpo|cispo"),
           .help = "Bound of ratios where the advantage is negative (dual clip); more than 1 + "
                   "`epsilon_high`. null: none."),
+    FIELD(top_entropy_quantile, TR_FIELD_REAL, "1.0", .range = &tr_range_above_0_to_1,
+          .help = "Share of a step's tokens, those of the highest entropy, whose ratios are learnt "
+                  "(Wang et al. 2025)."),
     FIELD(sapo_temperature_pos, TR_FIELD_REAL, "1.0", .range = &tr_range_positive, OF("sapo"),
           .help = "Temperature of the gate where the advantage is positive."),
     FIELD(sapo_temperature_neg, TR_FIELD_REAL, "1.05", .range = &tr_range_positive, OF("sapo"),
@@ -305,9 +308,10 @@ static token_t token_of(const scene_t *s, size_t t)
     const tr_surrogate_t a =
         s->loss->surrogate(at_level(s->level, own, s->held, s->counted), advantage, logprob, o);
     bool shares = spread(s->level, s->counted) > 0.0;
-    token_t token = {.loss = a.loss,
-                     .own = a.by_logprob + (shares ? 0.0 : a.by_ratio),
-                     .shared = shares ? a.by_ratio : 0.0,
+    double w = r->weights == NULL ? 1.0 : (double)r->weights[t];
+    token_t token = {.loss = w * a.loss,
+                     .own = w * (a.by_logprob + (shares ? 0.0 : a.by_ratio)),
+                     .shared = shares ? w * a.by_ratio : 0.0,
                      .low = a.clipped && advantage < 0.0 ? 1.0 : 0.0,
                      .high = a.clipped && advantage > 0.0 ? 1.0 : 0.0};
     if (r->reference != NULL) {

@@ -70,6 +70,7 @@ typedef struct tr_policy_options {
     double epsilon;                ///< a ratio gains nothing below 1 - this,
     double epsilon_high;           ///< or above 1 + this; of cispo its cap. 0: epsilon
     double delta;                  ///< and costs no more above this (dual clip); 0: no bound
+    double top_entropy_quantile;   ///< share of the tokens whose ratios are learnt, by entropy
     double sapo_temperature_pos, sapo_temperature_neg; ///< of advantages above 0, and others
     double vespo_k_pos, vespo_lambda_pos; ///< shape of the weight, of advantages from 0 up,
     double vespo_k_neg, vespo_lambda_neg; ///< and below
@@ -115,6 +116,7 @@ typedef struct tr_policy_response {
     const float *logprobs, *old_logprobs, *advantages;
     const float *reference; ///< log-probs; NULL: no KL in the loss
     const float *mask;      ///< 0 for tokens that do not count; NULL: all do
+    const float *weights;   ///< of the tokens' losses before the KL; NULL: 1
 } tr_policy_response_t;
 
 /// What means are over.

@@ -69,6 +69,14 @@ bool tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t 
     return found;
 }
 
+double tr_quantile(const float *ascending, size_t n, double q)
+{
+    double place = q * (double)(n - 1);
+    size_t below = (size_t)place, above = below + 1 < n ? below + 1 : below;
+    double part = place - (double)below, low = (double)ascending[below];
+    return low + part * ((double)ascending[above] - low);
+}
+
 double tr_explained_variance(const float *values, const float *returns, size_t n)
 {
     double mean;

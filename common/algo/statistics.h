@@ -23,6 +23,10 @@ size_t tr_count_scored(const float *scores, size_t n);
 /// scored). Among equal scores the first is the best and the last the worst. False: none is scored.
 bool tr_best_and_worst(size_t *best, size_t *worst, const float *scores, size_t n);
 
+/// The value below which a share q of ascending: [n >= 1] lies, between two of them in proportion
+/// (torch.quantile).
+double tr_quantile(const float *ascending, size_t n, double q);
+
 /// 1 - variance(returns - values) / variance(returns): 1 a perfect critic, 0 one no better than a
 /// constant. 0 when the returns do not vary.
 double tr_explained_variance(const float *values, const float *returns, size_t n);

@@ -87,13 +87,13 @@ MOST_TOKENS = 16  # max_completion_length
 def scene(spread=0.25):
     old = (-single(ROWS, COLUMNS).abs() - 0.1).float().double()
     logprobs = (old + single(ROWS, COLUMNS, scale=spread)).float().double()
-    return {"old": old, "logprobs": logprobs, "reference": (old + single(ROWS, COLUMNS, scale=0.3)).float().double(),
+    return {"entropies": single(ROWS, COLUMNS).abs(), "old": old, "logprobs": logprobs, "reference": (old + single(ROWS, COLUMNS, scale=0.3)).float().double(),
             "advantages": single(ROWS), "masked": [4]}
 
 
 def written(tensors):
     advantages = tensors["advantages"].unsqueeze(1).expand(ROWS, COLUMNS)
-    return {"starts": starts_of(LENGTHS), **{n: flat(tensors[n], LENGTHS) for n in ("old", "logprobs", "reference")},
+    return {"starts": starts_of(LENGTHS), **{n: flat(tensors[n], LENGTHS) for n in ("old", "logprobs", "reference", "entropies")},
             "advantages": flat(advantages, LENGTHS), "mask": flat(mask_of(tensors), LENGTHS)}
 
 
@@ -120,18 +120,18 @@ def trl_loss(tensors, trainer, **changes):
 def trl_minibatch(tensors, trainer, **changes):
     options = {"loss_type": "dapo", "beta": 0.0, "epsilon": 0.2, "epsilon_high": None, "delta": None, "importance_sampling_level": "token",
                "use_bias_correction_kl": True, "sapo_temperature_pos": 1.0, "sapo_temperature_neg": 1.05, "vespo_k_pos": 2.0,
-               "vespo_lambda_pos": 3.0, "vespo_k_neg": 3.0, "vespo_lambda_neg": 2.0, **changes}
+               "vespo_lambda_pos": 3.0, "vespo_k_neg": 3.0, "vespo_lambda_neg": 2.0, "top_entropy_quantile": 1.0, **changes}
     args = SimpleNamespace(steps_per_generation=2, **options)
     logprobs = tensors["logprobs"].clone().requires_grad_()
-    identity = lambda x, **_: x
+    identity = lambda x, **__: x
     self = SimpleNamespace(
-        **{n: options[n] for n in ("loss_type", "beta", "importance_sampling_level")}, args=args, top_entropy_quantile=1.0,
+        **{n: options[n] for n in ("loss_type", "beta", "importance_sampling_level")}, args=args, top_entropy_quantile=options["top_entropy_quantile"],
         epsilon_low=options["epsilon"], epsilon_high=options["epsilon_high"] or options["epsilon"], off_policy_mask_threshold=None, use_vllm=False,
         model=SimpleNamespace(training=True), current_gradient_accumulation_steps=1, max_completion_length=MOST_TOKENS,
         _entropy_bonus_enabled=False, aux_loss_enabled=False, _metrics={"train": defaultdict(list)},
-        accelerator=SimpleNamespace(num_processes=1, reduce=identity, gather=identity),
-        _get_per_token_logps_and_entropies=lambda *_, **__: (logprobs, torch.zeros_like(logprobs), None),
-        get_gamma_weights=grpo_trainer.GRPOTrainer.get_gamma_weights)
+        accelerator=SimpleNamespace(num_processes=1, reduce=identity, gather=identity, pad_across_processes=identity),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (logprobs, tensors["entropies"], None),
+        get_high_entropy_mask=lambda *a: grpo_trainer.GRPOTrainer.get_high_entropy_mask(self, *a), get_gamma_weights=grpo_trainer.GRPOTrainer.get_gamma_weights)
     mask = mask_of(tensors)
     inputs = {"prompt_ids": torch.zeros(ROWS, 1), "prompt_mask": torch.ones(ROWS, 1), "completion_ids": torch.zeros(ROWS, COLUMNS),
               "completion_mask": mask, "advantages": tensors["advantages"], "old_per_token_logps": tensors["old"],
@@ -152,6 +152,8 @@ def trl_losses(tensors):
         cases[loss + "_kl"] = trl_loss(tensors, grpo, loss_type=loss, beta=0.4, epsilon_high=0.28)
         cases[loss + "_sequence_kl"] = trl_loss(tensors, grpo, loss_type=loss, beta=0.4, importance_sampling_level="sequence")
         cases[loss + "_plain_kl"] = trl_loss(tensors, grpo, loss_type=loss, beta=0.4, use_bias_correction_kl=False)
+    for loss in ("grpo", "cispo"):
+        cases[loss + "_entropy"] = trl_loss(tensors, grpo, loss_type=loss, beta=0.4, epsilon_high=1.1, top_entropy_quantile=0.35)
     cases["delta"] = trl_loss(tensors, grpo, loss_type="dapo", delta=1.3)
     for loss, more in {"cispo": {"epsilon_high": 1.1}, "vespo": {}}.items():
         cases[loss] = trl_loss(tensors, grpo, loss_type=loss, **more)

@@ -124,8 +124,8 @@ same "$SCRATCH/few" "$SCRATCH/stopped" "stopped and resumed"
 
 mpi()
 {
-    run grpo ranks steps=3 roles.actor.ranks=2
-    run grpo alone steps=3
+    run grpo ranks steps=3 roles.actor.ranks=2 grpo.top_entropy_quantile=0.5
+    run grpo alone steps=3 roles.actor.threads=1 grpo.top_entropy_quantile=0.5
     same "$SCRATCH/alone" "$SCRATCH/ranks" "two ranks"
 }
 if [ -e "$BUILD/bin/troupe-mpi.so" ] && [ -n "$(type -P mpirun)" ]; then

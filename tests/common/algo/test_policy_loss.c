@@ -3,9 +3,11 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/algo/policy_loss.h"
+#include "common/algo/statistics.h"
 #include "common/base/status.h"
 #include "tests/support/golden.h"
 
@@ -46,12 +48,36 @@ static double counted(const scene_t *s)
     return sum;
 }
 
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/// 1 for the tokens of the highest entropy, of those that count.
+static void choose(float *weights, const scene_t *s, double share)
+{
+    const float *entropies = golden_floats(s->golden, "tensors/entropies", NULL);
+    float sorted[MOST];
+    size_t n = 0;
+    for (size_t t = 0; t < s->tokens; t++) {
+        sorted[n] = entropies[t];
+        n += s->all.mask == NULL || s->all.mask[t] != 0.0F ? 1 : 0;
+    }
+    qsort(sorted, n, sizeof *sorted, ascending);
+    for (size_t t = 0; t < s->tokens; t++) {
+        weights[t] = (double)entropies[t] >= tr_quantile(sorted, n, 1.0 - share) ? 1.0F : 0.0F;
+    }
+}
+
 /// The loss of the responses as one minibatch.
 static tr_policy_sums_t loss_of(float *gradient, const scene_t *s, const tr_policy_options_t *o)
 {
     const tr_policy_normalizer_t normalizer = {golden_number(s->golden, "batch_tokens"), counted(s),
                                                (double)s->responses};
     tr_policy_sums_t sums = {0};
+    float weights[MOST];
+    choose(weights, s, o->top_entropy_quantile);
     for (size_t i = 0; i < s->responses; i++) {
         size_t at = (size_t)s->starts[i];
         const tr_policy_response_t *a = &s->all;
@@ -62,6 +88,7 @@ static tr_policy_sums_t loss_of(float *gradient, const scene_t *s, const tr_poli
             .advantages = a->advantages + at,
             .reference = o->beta > 0.0 ? a->reference + at : NULL,
             .mask = a->mask == NULL ? NULL : a->mask + at,
+            .weights = o->top_entropy_quantile < 1.0 ? weights + at : NULL,
         };
         tr_policy_loss(gradient + at, &sums, &r, &normalizer, o);
     }

@@ -80,7 +80,7 @@ def recipe(name):
     if name == "ppo":
         return {**generates, "algorithm": "ppo", "reference": scaled_stories(0.7), "roles.critic.model": table_model("critic"),
                 "ppo.num_ppo_epochs": 1, "ppo.kl_coef": 0.5}
-    if name in ("grpo", "rloo", "reinforce_plus_plus"):
+    if name in ("grpo", "rloo", "reinforce_plus_plus", "flash_reinforce"):
         return {**generates, "algorithm": name, "generation.samples": 2}
     if name == "online_dpo":
         return {**generates, "algorithm": "online_dpo", "generation.samples": 2}

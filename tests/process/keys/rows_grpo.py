@@ -169,3 +169,22 @@ def _(t):
     # Each minibatch divides by its share of the step's tokens: their losses are together twice the whole's.
     close(t.other.first["loss"], t.base.first["loss"], 1e-5, 1e-7, what="loss")
     same(len([s for s in t.other.samples if s["step"] == 1]), 2 * BATCH, "the number of responses")
+
+
+SHORT = {**STILL, "generation.max_new_tokens": 1, "generation.temperature": 1.5, "roles.reward": [{"regex": "[aeo]"}], "samples.count": 8}
+
+
+@row("grpo.top_entropy_quantile", "flash_reinforce", 0.4, SHORT)
+def _(t):
+    # Responses of one token, whose entropy is that of the prompt alone: what steps of one prompt each say, since nothing is learnt.
+    entropies = [found["entropy"] for found in t.without(data__batch=1, steps=BATCH).rows for _ in range(2)]
+    for it, share in ((t.base, 1.0), (t.other, 0.4)):
+        scores = [s["score"] for s in it.samples if s["step"] == 1]
+        ascending = sorted(entropies)
+        place = (1 - share) * (len(ascending) - 1)
+        low, high = ascending[int(place)], ascending[min(int(place) + 1, len(ascending) - 1)]
+        chosen = [x - mean(scores) for x, e in zip(scores, entropies) if e >= low + (place - int(place)) * (high - low) - 1e-6]
+        check((len(chosen) < len(scores)) == (share < 1) and len(set(scores)) > 1, f"{len(chosen)} of {scores} are chosen")
+        close(it.first["loss"], -sum(chosen) / len(scores), 1e-5, 1e-7, "loss")
+        close(it.first["entropy"], mean(entropies), 1e-5, what="entropy, of all tokens")
+    check(t.base.first["loss"] != t.other.first["loss"], "the losses are the same")
