@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/hf/advice.h"
 #include "common/hf/json_file.h"
 #include "common/hf/safetensors_parts.h"
 
@@ -227,10 +228,7 @@ static tr_status resolve(char **found, const char *path, tr_error_t *err)
         }
         free(*found);
     }
-    return tr_fail(err, TR_ERR_IO,
-                   "'%s' holds neither %s nor %s: load other weights, such as pytorch_model.bin, "
-                   "in transformers and save them",
-                   path, SINGLE, INDEX);
+    return tr_hf_refuse(path, "model.safetensors and no model.safetensors.index.json", err);
 }
 
 /// Only headers are read here; data comes page by page when somebody reads it.

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/hf/advice.h"
 #include "common/hf/json_file.h"
 #include "common/hf/safetensors.h"
 #include "common/model/config_source.h"
@@ -328,20 +329,23 @@ done:
     return status;
 }
 
-/// A directory of PEFT has weights that are added to those of another model.
-static tr_status refuse_adapter(const char *directory, tr_error_t *err)
+/// What has no config.json; a directory of PEFT has weights that are added to those of another
+/// model.
+static tr_status refuse_others(const char *directory, tr_error_t *err)
 {
     char *config = tr_format("%s/config.json", directory);
     char *adapter = tr_format("%s/adapter_config.json", directory);
-    const bool is = access(config, F_OK) != 0 && access(adapter, F_OK) == 0;
+    const bool is = access(config, F_OK) == 0, adapts = access(adapter, F_OK) == 0;
     free(config);
     free(adapter);
-    return is ? tr_fail(
-                    err, TR_ERR_UNSUPPORTED,
-                    "'%s' holds an adapter of PEFT (adapter_config.json) and no model: name the "
-                    "model that it is of, and it as the `adapter`",
-                    directory)
-              : TR_OK;
+    return is ? TR_OK
+           : adapts
+               ? tr_fail(
+                     err, TR_ERR_UNSUPPORTED,
+                     "'%s' holds an adapter of PEFT (adapter_config.json) and no model: name the "
+                     "model that it is of, and it as the `adapter`",
+                     directory)
+               : tr_hf_refuse(directory, "config.json", err);
 }
 
 /// transformers reads a head of its own also where config.json says that it is the embedding, if
@@ -375,7 +379,7 @@ static void find_own_head(tr_model_config_t *config, const char *directory)
 tr_status tr_model_config_load(tr_model_config_t *config, const char *directory, tr_error_t *err)
 {
     tr_model_config_t read = {0};
-    TR_TRY(refuse_adapter(directory, err));
+    TR_TRY(refuse_others(directory, err));
     char *path = tr_format("%s/config.json", directory);
     char *generation = tr_format("%s/generation_config.json", directory);
     // Into a copy: on failure the caller's config is as it was.

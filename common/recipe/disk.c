@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/hf/advice.h"
 #include "common/recipe/parts.h"
 #include "common/text/chat.h"
 
@@ -89,8 +90,7 @@ static bool is_there(tr_field_names_t names, const char *text)
     return true;
 }
 
-/// What to say of a name that is_there refuses. A directory without a model is another mistake than
-/// a wrong path.
+/// What to say of a name that is_there refuses, but of a model.
 static const char *sentence(tr_field_names_t names, const char *text)
 {
     switch (names) {
@@ -100,9 +100,6 @@ static const char *sentence(tr_field_names_t names, const char *text)
     case TR_NAMES_TEMPLATE:
         return "expected " TR_CHAT_NAMES ", or a template's file: there is no file";
     case TR_NAMES_DIRECTORY: return "there is no directory";
-    case TR_NAMES_MODEL:
-        return is_kind(text, S_IFDIR) ? "no config.json, so no Hugging Face model, is in"
-                                      : "there is no model directory";
     default:
         return strchr(text, '/') == NULL ? "no folder of PATH has the program"
                                          : "there is no file that can be run at";
@@ -116,10 +113,14 @@ bool recipe_disk_check(recipe_reader_t *reader, tr_field_names_t names, const ch
     if (!reader->disk || is_there(names, text)) {
         return true;
     }
+    if (names == TR_NAMES_MODEL) {
+        tr_error_t err = {0};
+        tr_hf_refuse(text, "config.json", &err);
+        recipe_problem(reader, line, path, "%s", err.text);
+        return false;
+    }
     char *quoted = recipe_quote(text);
-    bool fetchable = names == TR_NAMES_MODEL && !is_kind(text, S_IFDIR);
-    recipe_problem(reader, line, path, "%s %s%s", sentence(names, text), quoted,
-                   fetchable ? "; of the Hub's, hf download NAME --local-dir DIR makes one" : "");
+    recipe_problem(reader, line, path, "%s %s", sentence(names, text), quoted);
     free(quoted);
     return false;
 }

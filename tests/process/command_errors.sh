@@ -72,8 +72,8 @@ expect 13 "no-such.yaml" run "$scratch/no-such.yaml"
 expect 13 "no-such.yaml" check "$scratch/no-such.yaml"
 
 # What is not there
-expect 13 "$scratch/none/config.json" generate --model "$scratch/none" --prompt x
-expect 13 "$scratch/none/config.json" logprobs --model "$scratch/none" --prompt x --response y
+expect 13 "there is no model directory '$scratch/none'; of the Hub's, hf download NAME" generate --model "$scratch/none" --prompt x
+expect 13 "there is no model directory '$scratch/none'; of the Hub's, hf download NAME" logprobs --model "$scratch/none" --prompt x --response y
 expect 11 "there is no run in" resume "$scratch"
 expect 18 "no run is going on in" status "$scratch"
 echo "ipc://$scratch/nobody.sock" >"$scratch/endpoint"

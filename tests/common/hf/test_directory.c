@@ -384,3 +384,94 @@ Test(directory, an_optimizers_state_arrives_with_the_model_or_not_at_all)
     free(saved);
     scratch_close(&folder);
 }
+
+/// A path that is no model, with one file in it, as both readers refuse it.
+static void expect_advice(const char *folder, const char *file, const char *words)
+{
+    char *directory = tr_format("%s/%s.d", folder, file);
+    tr_model_config_t config;
+    tr_safetensors_t *weights = NULL;
+    tr_error_t errs[2] = {{0}, {0}};
+    cr_assert_eq(tr_directory_make(directory, NULL), TR_OK);
+    free(scratch_write(directory, file, "x", 1));
+    cr_expect_eq(tr_model_config_load(&config, directory, &errs[0]), TR_ERR_IO);
+    cr_expect_eq(tr_safetensors_open(&weights, directory, &errs[1]), TR_ERR_IO);
+    for (size_t i = 0; i < 2; i++) {
+        cr_expect_not_null(strstr(errs[i].text, words), "%s: %s", file, errs[i].text);
+        cr_expect_not_null(strstr(errs[i].text, i == 0 ? "config.json" : "model.safetensors"), "%s",
+                           errs[i].text);
+    }
+    free(directory);
+}
+
+Test(directory, weights_of_another_kind_are_refused_with_what_to_do)
+{
+    static const char *const files[][2] = {
+        {"model-00001-of-00002.safetensors", "lack their list, model.safetensors.index.json"},
+        {"pytorch_model.bin", "save it (save_pretrained)"},
+        {"pytorch_model-00001-of-00002.bin", "save it (save_pretrained)"},
+        {"pytorch_model_fsdp.bin", "accelerate merge-weights"},
+        {"global_step10", "zero_to_fp32.py"},
+        {"consolidated.safetensors", "fetch the files for transformers"},
+        {"consolidated.00.pth", "fetch the files for transformers"},
+        {"model-q4_k_m.gguf", "GGUF is llama.cpp's"},
+        {"snapshots", "a revision in its snapshots/"},
+        {"models--Qwen--Qwen3-0.6B", "models--OWNER--NAME/snapshots/REVISION"},
+        {"final", "name its final/"},
+        {"checkpoint-500", "it holds checkpoints: name one"},
+        {"README.md", "what save_pretrained of transformers writes"},
+    };
+    char *folder = scratch_open(), *file = scratch_write(folder, "x.gguf", "GGUF", 4);
+    tr_model_config_t config;
+    tr_error_t err = {0};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        expect_advice(folder, files[i][0], files[i][1]);
+    }
+    cr_expect_eq(tr_model_config_load(&config, file, &err), TR_ERR_IO);
+    cr_expect_not_null(strstr(err.text, "is a file, not a model's directory: GGUF"), "%s",
+                       err.text);
+    cr_expect_eq(tr_model_config_load(&config, "Qwen/Qwen3-0.6B", &err), TR_ERR_IO);
+    cr_expect_not_null(strstr(err.text, "hf download NAME --local-dir DIR"), "%s", err.text);
+    free(file);
+    scratch_close(&folder);
+}
+
+/// models--OWNER--NAME/snapshots/REVISION/NAME are links to ../../blobs/HASH.
+Test(directory, a_revision_of_the_hubs_cache_is_a_model)
+{
+    static const char *const names[] = {"config.json", "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors",
+                                        "model.safetensors.index.json"};
+    char *folder = scratch_open(), *blobs = tr_format("%s/blobs", folder);
+    char *revision = tr_format("%s/snapshots/abc", folder);
+    host_model_t model, original;
+    cr_assert_eq(tr_directory_make(blobs, NULL), TR_OK);
+    cr_assert_eq(tr_directory_make(revision, NULL), TR_OK);
+    for (size_t i = 0; i < 4; i++) {
+        size_t length;
+        char hash[] = {(char)('a' + (char)i), '\0'};
+        char *path = tr_format(MODELS "sharded_f16/%s", names[i]);
+        char *data = scratch_read(path, &length);
+        char *link = tr_format("%s/%s", revision, names[i]);
+        char *target = tr_format("../../blobs/%s", hash);
+        free(scratch_write(blobs, hash, data, length));
+        cr_assert_eq(symlink(target, link), 0);
+        free(target);
+        free(link);
+        free(data);
+        free(path);
+    }
+    host_open(&model, revision);
+    host_open(&original, MODELS "sharded_f16");
+    cr_assert_eq(model.count, original.count);
+    for (size_t i = 0; i < model.count; i++) {
+        cr_expect_str_eq(model.entries[i].name, original.entries[i].name);
+        cr_expect_arr_eq(model.entries[i].data, original.entries[i].data,
+                         count_of(&model.entries[i]) * sizeof(float));
+    }
+    host_close(&original);
+    host_close(&model);
+    free(revision);
+    free(blobs);
+    scratch_close(&folder);
+}

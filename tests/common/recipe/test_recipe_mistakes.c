@@ -450,8 +450,8 @@ Test(recipe_mistakes, what_a_loaded_recipe_names_must_be_there)
                 "command line: reference: there is no model directory '/no/such'; of the Hub's, hf "
                 "download NAME --local-dir DIR makes one");
     expect_load(&world, "roles.critic.model=/",
-                "command line: roles.critic.model: no config.json, so no Hugging Face model, is in "
-                "'/'");
+                "command line: roles.critic.model: '/' holds no config.json: expected what "
+                "save_pretrained of transformers writes");
     expect_load(&world, "network.keys=/no/such",
                 "command line: network.keys: there is no directory '/no/such'");
     expect_load(&world, "roles.reward=[{exec: [no-such-program]}]",
