@@ -285,10 +285,13 @@ tr_status tr_pattern_cut(const tr_pattern_t *pattern, tr_cut_t cut, bool invert,
 
 // Replacing
 
+enum { REPLACED_SLACK = 1 << 22 }; ///< bytes that a text may have more, before 16 times are allowed
+
 typedef struct replacing {
     const tr_bytes_t *from, *to;
     tr_bytes_t out;
     bool moved;
+    tr_error_t *err;
 } replacing_t;
 
 /// A tr_segment_fn.
@@ -303,13 +306,18 @@ static tr_status put_segment(void *context, size_t start, size_t end, bool match
     } else {
         tr_bytes_append(&r->out, r->from->data + start, end - start);
     }
-    return TR_OK;
+    // A stranger's file may say that each character becomes a thousand, and each of these again.
+    return r->out.length / 16 > r->from->length + REPLACED_SLACK
+               ? tr_fail(r->err, TR_ERR_ARGUMENT,
+                         "a replacement makes more than %zu bytes of a text of %zu", r->out.length,
+                         r->from->length)
+               : TR_OK;
 }
 
 tr_status tr_pattern_replace(tr_bytes_t *text, const tr_pattern_t *pattern, const tr_bytes_t *to,
                              bool *moved, tr_error_t *err)
 {
-    replacing_t replacing = {.from = text, .to = to};
+    replacing_t replacing = {.from = text, .to = to, .err = err};
     tr_status status =
         tr_pattern_find(pattern, text->data, text->length, put_segment, &replacing, err);
     if (status != TR_OK) {

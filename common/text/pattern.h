@@ -53,7 +53,8 @@ tr_status tr_pattern_cut(const tr_pattern_t *pattern, tr_cut_t cut, bool invert,
 
 /// Every match in the text becomes `to`. *moved, if not NULL: whether the text's first character
 /// went without one in its place (the `tokenizers` library puts `to` in the place of a match's last
-/// one). Fails as tr_pattern_find; the text is then as it was.
+/// one). Fails as tr_pattern_find, and where much more than 16 times the text would come
+/// (TR_ERR_ARGUMENT); the text is then as it was.
 tr_status tr_pattern_replace(tr_bytes_t *text, const tr_pattern_t *pattern, const tr_bytes_t *to,
                              bool *moved, tr_error_t *err);
 

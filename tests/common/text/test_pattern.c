@@ -173,3 +173,20 @@ Test(pattern, a_match_is_replaced_wherever_it_is)
     tr_bytes_release(&to);
     tr_pattern_destroy(&pattern);
 }
+
+Test(pattern, a_replacement_that_would_fill_the_memory_is_refused)
+{
+    tr_pattern_t *pattern = pattern_of("a", TR_PATTERN_TEXT);
+    tr_bytes_t text = {0}, to = {0};
+    tr_error_t err = {0};
+    for (size_t i = 0; i < 4096; i++) { // to 4096 * 64 KiB
+        tr_bytes_append(&text, "a", 1);
+        tr_bytes_append(&to, "aaaaaaaaaaaaaaaa", 16);
+    }
+    cr_assert_eq(tr_pattern_replace(&text, pattern, &to, NULL, &err), TR_ERR_ARGUMENT);
+    cr_expect_not_null(strstr(err.text, "of a text of 4096"), "%s", err.text);
+    cr_expect_eq(text.length, 4096U);
+    tr_bytes_release(&text);
+    tr_bytes_release(&to);
+    tr_pattern_destroy(&pattern);
+}
