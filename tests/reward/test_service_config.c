@@ -42,10 +42,12 @@ Test(config, each_group_has_the_settings_of_its_kind)
         "'length': {'kind': 'length', 'target': 4, 'min': 0, 'max': 0, 'unit': 'tokens'},"
         "'length-2': {'kind': 'length', 'target': 0, 'min': 2, 'max': 3, 'unit': 'words'},"
         "'model': {'kind': 'model', 'model': 'some/where', 'threads': 3, 'device': 'cuda:1',"
-        "          'precision': 'fp32', 'memory': 2.5, 'chat_template': null, 'steps': 'null', "
+        "          'precision': 'fp32', 'memory': 2.5, 'adapter': null, 'chat_template': null, "
+        "'steps': 'null', "
         "'step_separator': '\\n'},"
         "'steps': {'kind': 'model', 'model': 'some/steps', 'threads': 0, 'device': 'cpu',"
-        "          'precision': 'fp32', 'memory': 0.0, 'chat_template': null, 'steps': 'min', "
+        "          'precision': 'fp32', 'memory': 0.0, 'adapter': null, 'chat_template': null, "
+        "'steps': 'min', "
         "'step_separator': ';'},"
         "'hers': {'kind': 'external'}}}";
     json_t *config = every_kind();
