@@ -13,7 +13,9 @@ void rollout_service_destroy(rollout_service_t **service);
 
 /// The config of the controller's welcome: {model: directory (its config.json has the shape, and
 /// its tokenizer is read for stop strings), eos: the tokenizer's end token (-1: none), max_batch,
-/// frozen: generate with that directory's own weights, and what proto/device.h reads}.
+/// frozen: generate with that directory's own weights, what proto/adapter.h reads (of an adapter
+/// the weights of requests are the adapter's alone, and the others the directory's), and what
+/// proto/device.h reads}.
 tr_status rollout_service_welcome(void *context, const json_t *config, tr_error_t *err);
 
 /// `generate`: body {weights: a description (proto/weights/weights.h), seed, temperature, top_k,

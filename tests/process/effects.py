@@ -124,6 +124,7 @@ OTHER = {"steps": 2, "data.batch": 3, "data.on_bad_row": "fail",
          "checkpoint.every": 4, "checkpoint.keep": 9, "data.max_prompt_length": 60, "data.columns": {"prompt": "question"}}
 # What both runs need for the key to matter.
 ALSO = {"evaluation.patience": {"optimizer.learning_rate": 1e-12, "evaluation.every": 1},  # nothing becomes better
+        **{f"lora.{name}": {"lora.r": 2} for name in ("lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save", "init_lora_weights")},
         "dpo.f_alpha_divergence_coef": {"dpo.f_divergence_type": "alpha_divergence"}}
 
 # ---- the walk
