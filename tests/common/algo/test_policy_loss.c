@@ -58,7 +58,7 @@ static int ascending(const void *a, const void *b)
 static void choose(float *weights, const scene_t *s, double share)
 {
     const float *entropies = golden_floats(s->golden, "tensors/entropies", NULL);
-    float sorted[MOST];
+    float sorted[MOST] = {0};
     size_t n = 0;
     for (size_t t = 0; t < s->tokens; t++) {
         sorted[n] = entropies[t];

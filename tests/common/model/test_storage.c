@@ -83,14 +83,14 @@ static tr_safetensors_entry_t entry_of(const tr_safetensors_t *file,
     tr_safetensors_entry_t entry = {.name = info->name, .rank = info->rank, .dtype = dtype};
     memcpy(entry.shape, info->shape, sizeof entry.shape);
     float *values = values_of(file, info);
-    uint16_t *halves = (uint16_t *)values; // no longer than what they are made of
+    uint8_t *halves = (uint8_t *)values; // no longer than what they are made of
     for (size_t i = 0; i < info->count; i++) {
         const float value = values[i] * FACTOR;
         if (dtype == TR_F32) {
             values[i] = value;
         } else {
             const uint16_t half = dtype == TR_F16 ? tr_real_to_f16(value) : tr_real_to_bf16(value);
-            memcpy(&halves[i], &half, sizeof half);
+            memcpy(halves + i * sizeof half, &half, sizeof half);
         }
     }
     entry.data = values;
