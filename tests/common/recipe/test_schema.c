@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/judge/json_schema.h"
 #include "common/recipe/parts.h"
-#include "tests/support/json_schema.h"
 #include "tests/support/scratch.h"
 
 static json_t *schema;
@@ -18,6 +18,8 @@ static void setup(void)
     json_error_t error;
     schema = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     cr_assert_not_null(schema, "line %d: %s", error.line, error.text);
+    tr_error_t err = {0};
+    cr_assert_eq(tr_json_schema_check(schema, &err), TR_OK, "%s", err.text);
     free(text);
 }
 
@@ -85,7 +87,7 @@ static json_t *recipe_of(const char *text)
 static bool allows(const char *text)
 {
     json_t *recipe = recipe_of(text);
-    bool allowed = json_schema_allows(schema, recipe);
+    bool allowed = tr_json_schema_allows(schema, recipe);
     json_decref(recipe);
     return allowed;
 }
@@ -163,7 +165,7 @@ static void expect_row(const json_t *object, const char *row)
     if (strncmp(meaning, "TRL's name of", 13) != 0 && initial[0] != '\0') {
         json_t *wanted = value_of(initial), *found = json_object_get(member, "default");
         cr_expect(json_equal(found, wanted), "%s: default", name);
-        cr_expect(json_schema_allows(member, found), "%s: its default is not valid", name);
+        cr_expect(tr_json_schema_allows(member, found), "%s: its default is not valid", name);
         cr_expect_str_eq(json_string_value(json_object_get(member, "description")), meaning);
         json_decref(wanted);
     }
