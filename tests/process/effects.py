@@ -139,6 +139,8 @@ def other_value(key, recipe):
         return recipe["data.train"] if "data.train" in recipe else recipe["data.prompts"]
     if key == "reference":
         return table_model("ending" if recipe["model"] == table_model("policy") else "policy")
+    if key == "lora.modules_to_save" and recipe["algorithm"] == "reward":  # whose head is always trained and saved
+        return ["norm"]
     if key == "grpo.kl_in":
         return "loss" if recipe["algorithm"] in ("rloo", "reinforce_plus_plus", "remax") else "reward"
     if key == "evaluation.target":  # reached at once

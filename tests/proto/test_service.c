@@ -55,11 +55,11 @@ static tr_status fail(void *context, const tr_message_t *request, tr_message_t *
     return tr_fail(err, TR_ERR_NUMERIC, "the loss is NaN");
 }
 
-static tr_status answer_nan(void *context, const tr_message_t *request, tr_message_t *reply,
-                            tr_error_t *err)
+static tr_status answer_infinity(void *context, const tr_message_t *request, tr_message_t *reply,
+                                 tr_error_t *err)
 {
     (void)context, (void)request, (void)err;
-    const float scores[] = {(float)strtod("nan", NULL)};
+    const float scores[] = {(float)strtod("inf", NULL)};
     tr_message_set_body(reply, tr_score_reply_body(scores, 1, NULL));
     return TR_OK;
 }
@@ -112,8 +112,9 @@ static tr_status take_config(void *context, const json_t *config, tr_error_t *er
 /// argv: SERVE, name, endpoint, patience in seconds.
 static int serve(char **argv)
 {
-    static const tr_method_t methods[] = {{"echo", echo}, {"fail", fail},   {"nan", answer_nan},
-                                          {"hold", hold}, {"count", count}, {"balk", balk}};
+    static const tr_method_t methods[] = {
+        {"echo", echo}, {"fail", fail},   {"infinity", answer_infinity},
+        {"hold", hold}, {"count", count}, {"balk", balk}};
     worker_t worker = {.config = json_object()};
     tr_service_options_t options;
     tr_error_t err = {0};
@@ -317,7 +318,7 @@ Test(service, failures_come_back_as_errors_that_name_the_worker)
         const char *text;
     } rows[] = {{"fail", TR_ERR_NUMERIC, "rollout worker 'b': fail: the loss is NaN"},
                 {"nonsense", TR_ERR_UNSUPPORTED, "nonsense"},
-                {"nan", TR_ERR_ARGUMENT, "not finite"}};
+                {"infinity", TR_ERR_ARGUMENT, "not finite"}};
     for (size_t i = 0; i < 3; i++) {
         submit(rows[i].method, NULL, NULL);
         tr_event_t event = await(TR_EVENT_ERROR);
