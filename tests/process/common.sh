@@ -47,7 +47,7 @@ with open(os.path.join(sys.argv[2], "model.safetensors"), "r+b") as file:
             e["data_offsets"] = [len(data), len(data) + len(piece)]
             data += piece
         kept[name] = e
-    header = json.dumps(kept).encode()
+    header = json.dumps(kept, separators=(",", ":")).encode()  # as Troupe writes it
     header += b" " * (-len(header) % 8)
     file.seek(0)
     file.truncate()

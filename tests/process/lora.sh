@@ -33,7 +33,7 @@ recipe reward "train: [$SCRATCH/pairs.jsonl]"
 recipe ppo "prompts: [$SCRATCH/prompts.jsonl]" "generation: {max_new_tokens: 16, samples: 2}" "ppo: {num_mini_batches: 2}" \
     "roles: {reward: [{words: {happy: 1.0, sad: -1.0}}]}"
 recipe grpo "prompts: [$SCRATCH/prompts.jsonl]" "generation: {max_new_tokens: 16, samples: 4}" "grpo: {beta: 0.1}" \
-    "roles: {reward: [{words: {happy: 1.0, sad: -1.0}}]}"
+    "roles: {reward: [{words: {was: 1, very: 1, the: 0.1, a: 0.1, and: 0.1, to: 0.1}}]}"
 
 # run RECIPE NAME [KEY=VALUE...]: to the end.
 run()

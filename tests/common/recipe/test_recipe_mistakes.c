@@ -78,8 +78,8 @@ Test(recipe_mistakes, all_come_at_once_in_the_order_of_the_file)
             "r.yaml:7: seed: the key is given twice, first on line 1: keep one",
             "r.yaml:8: steps: expected a whole number of at least 1, found '0'",
             "r.yaml:10: data.prompts: expected at least one file for algorithm 'ppo', found none",
-            "r.yaml:11: data.epochs: unknown key; docs/recipe.md lists them, docs/from-trl.md "
-            "those of TRL",
+            ("r.yaml:11: data.epochs: unknown key; docs/recipe.md lists them, docs/from-trl.md "
+             "those of TRL"),
             "r.yaml:14: roles.reward.0.words.a: expected a number, found 'x'",
             "r.yaml:14: roles.reward.0.weight: expected a number, found 'y'",
             "command line: expected dotted.key=value, found 'steps'",
