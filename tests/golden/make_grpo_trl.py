@@ -20,7 +20,7 @@ import transformers
 import trl
 import yaml
 from datasets import Dataset
-from replay import ROOT, noted_run, score, texts_hash, words_of
+from replay import ROOT, noted_run, score, texts_hash, trainer_options, words_of
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -32,34 +32,18 @@ LEFT_OUT = {"step_time", "epoch"}
 
 def config_of(settings, output):
     """TRL's options for a recipe."""
-    optimizer, generation = settings["optimizer"], settings["generation"]
+    generation = settings["generation"]
     responses = settings["data"]["batch"] * generation["samples"]
     return TRAINERS[settings["algorithm"]][0](
         **settings["grpo"],  # the same names
         num_generations=generation["samples"],
         temperature=generation["temperature"],
         max_completion_length=generation["max_new_tokens"],
-        learning_rate=optimizer["learning_rate"],
-        lr_scheduler_type=optimizer["schedule"],
-        max_grad_norm=optimizer["clip"],
-        adam_beta1=optimizer["beta1"],
-        adam_beta2=optimizer["beta2"],
-        adam_epsilon=optimizer["epsilon"],
-        weight_decay=optimizer["weight_decay"],
-        optim="adamw_torch",
-        seed=settings["seed"],
+        **trainer_options(settings, output),
         per_device_train_batch_size=responses,  # one micro-batch an update: a mean over all of its tokens
-        gradient_accumulation_steps=1,
         max_steps=settings["steps"] * settings["grpo"]["num_iterations"],
         logging_steps=1,
         model_init_kwargs={"dtype": "float32"},
-        output_dir=str(output / "trl"),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
 
 

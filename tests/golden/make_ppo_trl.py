@@ -31,7 +31,7 @@ import transformers
 import trl
 import yaml
 from datasets import Dataset
-from replay import ROOT, noted_run, score, texts_hash, troupe, words_of
+from replay import ROOT, noted_run, score, texts_hash, trainer_options, troupe, words_of
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, ppo_trainer
 
@@ -195,34 +195,18 @@ def changed_train(replay, notes):
 
 def config_of(settings, output):
     """TRL's options for a recipe."""
-    ppo, optimizer, batch = settings["ppo"], settings["optimizer"], settings["data"]["batch"]
+    ppo, batch = settings["ppo"], settings["data"]["batch"]
     return PPOConfig(
         **ppo,  # the same names
         temperature=settings["generation"]["temperature"],
         response_length=settings["generation"]["max_new_tokens"],
         stop_token=settings["generation"]["stop_token"],
-        learning_rate=optimizer["learning_rate"],
-        lr_scheduler_type=optimizer["schedule"],
-        warmup_steps=optimizer["warmup"],
-        max_grad_norm=optimizer["clip"],
-        adam_beta1=optimizer["beta1"],
-        adam_beta2=optimizer["beta2"],
-        adam_epsilon=optimizer["epsilon"],
-        weight_decay=optimizer["weight_decay"],
-        optim="adamw_torch",
-        seed=settings["seed"],
+        **trainer_options(settings, output),
+        warmup_steps=settings["optimizer"]["warmup"],
         per_device_train_batch_size=batch,  # one micro-batch a minibatch: a mean over all of its tokens
-        gradient_accumulation_steps=1,
         local_rollout_forward_batch_size=batch,
         total_episodes=batch * settings["steps"],
         num_sample_generations=0,
-        output_dir=str(output / "trl"),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
 
 

@@ -30,6 +30,30 @@ def serve_notes(path):
     happy_words.main()
 
 
+def trainer_options(settings, output):
+    """Those of transformers' TrainingArguments that say of a recipe the same to every trainer of TRL."""
+    optimizer = settings["optimizer"]
+    return dict(
+        learning_rate=optimizer["learning_rate"],
+        lr_scheduler_type=optimizer["schedule"],
+        max_grad_norm=optimizer["clip"],
+        adam_beta1=optimizer["beta1"],
+        adam_beta2=optimizer["beta2"],
+        adam_epsilon=optimizer["epsilon"],
+        weight_decay=optimizer["weight_decay"],
+        optim="adamw_torch",
+        seed=settings["seed"],
+        gradient_accumulation_steps=1,
+        output_dir=str(output / "trl"),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+
+
 def troupe(recipe, output, name, *overrides):
     """Runs the recipe; returns the run's directory."""
     program = ROOT / os.environ.get("TROUPE_BUILD", "build") / "bin/troupe"

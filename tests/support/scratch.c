@@ -50,6 +50,19 @@ char *scratch_read(const char *path, size_t *length)
     return text;
 }
 
+void scratch_expect_same(const char *a, const char *b, const char *name)
+{
+    size_t lengths[2];
+    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
+    char *texts[2] = {scratch_read(paths[0], &lengths[0]), scratch_read(paths[1], &lengths[1])};
+    cr_assert_eq(lengths[0], lengths[1], "%s", paths[1]);
+    cr_expect_arr_eq(texts[0], texts[1], lengths[0], "%s", paths[1]);
+    for (size_t i = 0; i < 2; i++) {
+        free(texts[i]);
+        free(paths[i]);
+    }
+}
+
 size_t scratch_count(const char *folder)
 {
     size_t count = 0;

@@ -23,6 +23,9 @@ char *scratch_write(const char *folder, const char *name, const void *data, size
 /// All of a file, NUL terminated, owned by the caller. length: written unless NULL.
 char *scratch_read(const char *path, size_t *length);
 
+/// A file of two folders has the same bytes.
+void scratch_expect_same(const char *a, const char *b, const char *name);
+
 /// How many entries a folder has, "." and ".." not counted.
 size_t scratch_count(const char *folder);
 

@@ -390,6 +390,13 @@ static cpu_gemm_t gemm_of(float *y, size_t y_stride, const float *x, size_t x_st
     };
 }
 
+/// The distance of rows of pairs: further apart than they are long where `spread` would have to
+/// copy them.
+static size_t row_stride(size_t pairs)
+{
+    return pairs + (pairs * sizeof(float) % WAY_BYTES == 0 ? 16 : 0);
+}
+
 /// Rows of f32, rounded to pairs: within a row, or of two rows.
 typedef struct narrow_args {
     const cpu_kernels_t *kernels;
@@ -424,8 +431,7 @@ static void narrow_two_rows(void *context, size_t first, size_t count, size_t th
     }
 }
 
-/// The a of a product with a weight in bf16: g->k still counts elements. Rows of pairs are further
-/// apart than they are long where `spread` would have to copy them.
+/// The a of a product with a weight in bf16: g->k still counts elements.
 static void narrow_left(cpu_backend_t *backend, cpu_gemm_t *g)
 {
     narrow_args_t n = {.kernels = backend->kernels,
@@ -434,7 +440,7 @@ static void narrow_left(cpu_backend_t *backend, cpu_gemm_t *g)
                        .rows = g->rows,
                        .columns = g->k};
     g->k = chain_of(TR_BF16, g->k);
-    n.to_stride = g->k + (g->k * sizeof(float) % WAY_BYTES == 0 ? 16 : 0);
+    n.to_stride = row_stride(g->k);
     n.to = cpu_scratch(backend, CPU_SLOT_PAIRS_LEFT, g->rows * n.to_stride * sizeof *n.to);
     cpu_for(backend, g->rows, 1 + 32768 / (g->k + 1), narrow_rows, &n);
     g->a = (const void *)n.to;
@@ -636,7 +642,7 @@ static void turn_columns(void *context, size_t first, size_t count, size_t threa
 static void set_left_pairs(cpu_backend_t *backend, cpu_gemm_t *g, const float *dy, size_t stride)
 {
     turn_args_t t = {.kernels = backend->kernels,
-                     .to_stride = g->k + (g->k * sizeof(float) % WAY_BYTES == 0 ? 16 : 0),
+                     .to_stride = row_stride(g->k),
                      .from = (const void *)dy,
                      .stride = stride,
                      .rows = g->k};

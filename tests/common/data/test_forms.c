@@ -4,11 +4,11 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/data/dataset.h"
 #include "common/data/kinds.h"
 #include "common/text/json.h"
+#include "tests/support/scratch.h"
 
 static tr_rows_options_t options_of(const char *algorithm)
 {
@@ -80,12 +80,11 @@ static void write_json(const char *directory, const char *name, const json_t *va
     free(path);
 }
 
-/// The data set `x` of an entry with these rows. The directory is removed by the caller.
-static tr_dataset_t *open_info(char *directory, const json_t *entry, const json_t *rows,
+/// The data set `x` of an entry with these rows. directory: a scratch folder.
+static tr_dataset_t *open_info(const char *directory, const json_t *entry, const json_t *rows,
                                tr_error_t *err)
 {
     tr_dataset_t *dataset;
-    cr_assert_not_null(mkdtemp(directory));
     json_t *info = json_pack("{s:O}", "x", entry);
     write_json(directory, "dataset_info.json", info);
     write_json(directory, "rows.json", rows);
@@ -94,17 +93,6 @@ static tr_dataset_t *open_info(char *directory, const json_t *entry, const json_
     tr_dataset_new(&dataset, (const char *const[]){item}, 1, err);
     free(item);
     return dataset;
-}
-
-static void remove_all(const char *directory)
-{
-    static const char *const names[] = {"dataset_info.json", "rows.json"};
-    for (size_t i = 0; i < 2; i++) {
-        char *path = tr_format("%s/%s", directory, names[i]);
-        unlink(path);
-        free(path);
-    }
-    rmdir(directory);
 }
 
 static void expect_row(size_t i, size_t row, const tr_dataset_t *dataset, const json_t *columns)
@@ -133,7 +121,7 @@ Test(forms, an_entry_of_dataset_info_json_is_read_as_llama_factory_reads_it)
     cr_assert_gt(json_array_size(json_object_get(golden, "infos")), 10);
     json_array_foreach(json_object_get(golden, "infos"), i, each)
     {
-        char directory[] = "/tmp/forms-XXXXXX";
+        char *directory = scratch_open();
         const json_t *rows = json_object_get(each, "rows");
         tr_error_t err = {0};
         const tr_rows_options_t options = options_of(tr_json_string(each, "kinds", ""));
@@ -145,7 +133,7 @@ Test(forms, an_entry_of_dataset_info_json_is_read_as_llama_factory_reads_it)
             expect_row(i, row, dataset, json_array_get(json_object_get(each, "columns"), row));
         }
         tr_dataset_destroy(&dataset);
-        remove_all(directory);
+        scratch_close(&directory);
     }
     json_decref(golden);
 }
@@ -177,7 +165,7 @@ Test(forms, what_an_entry_cannot_have_is_said)
     };
     json_t *rows = json_pack("[{s:s}]", "instruction", "i");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char directory[] = "/tmp/forms-XXXXXX";
+        char *directory = scratch_open();
         tr_error_t err = {0};
         json_t *entry = json_loads(cases[i].entry, 0, NULL);
         cr_expect_null(open_info(directory, entry, rows, &err));
@@ -185,7 +173,7 @@ Test(forms, what_an_entry_cannot_have_is_said)
         cr_expect_str_eq(err.text, expected);
         free(expected);
         json_decref(entry);
-        remove_all(directory);
+        scratch_close(&directory);
     }
     json_decref(rows);
 }
@@ -193,7 +181,7 @@ Test(forms, what_an_entry_cannot_have_is_said)
 /// How often each of ten rows is taken.
 static void count_samples(size_t counts[10], int samples)
 {
-    char directory[] = "/tmp/forms-XXXXXX";
+    char *directory = scratch_open();
     tr_error_t err = {0};
     json_t *rows = json_array();
     json_t *entry = json_pack("{s:s, s:i}", "file_name", "rows.json", "num_samples", samples);
@@ -213,7 +201,7 @@ static void count_samples(size_t counts[10], int samples)
     tr_dataset_destroy(&dataset);
     json_decref(rows);
     json_decref(entry);
-    remove_all(directory);
+    scratch_close(&directory);
 }
 
 Test(forms, num_samples_takes_rows_that_are_drawn_and_each_before_any_again)

@@ -159,20 +159,6 @@ static void expect_carried(const char *original, const char *saved, bool own_hea
     }
 }
 
-/// The bytes of a file of two directories are the same.
-static void expect_same_file(const char *a, const char *b, const char *name)
-{
-    size_t lengths[2];
-    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
-    char *texts[2] = {scratch_read(paths[0], &lengths[0]), scratch_read(paths[1], &lengths[1])};
-    cr_assert_eq(lengths[0], lengths[1], "%s", paths[1]);
-    cr_expect_arr_eq(texts[0], texts[1], lengths[0], "%s", paths[1]);
-    for (size_t i = 0; i < 2; i++) {
-        free(texts[i]);
-        free(paths[i]);
-    }
-}
-
 /// Also the material of tests/golden/check_load.py: with TROUPE_SAVED=FOLDER the directories stay
 /// there.
 Test(directory, every_golden_model_saved_is_the_same_model)
@@ -193,8 +179,8 @@ Test(directory, every_golden_model_saved_is_the_same_model)
         expect_carried(original, saved, model.config.own_head);
         cr_expect_eq(tr_safetensors_at(back.file, 0)->dtype, TR_F32);
         save_ok(twice, &back, saved);
-        expect_same_file(saved, twice, "config.json");
-        expect_same_file(saved, twice, "model.safetensors");
+        scratch_expect_same(saved, twice, "config.json");
+        scratch_expect_same(saved, twice, "model.safetensors");
         cr_assert_eq(tr_directory_remove(twice, NULL), TR_OK);
         host_close(&back);
         host_close(&model);

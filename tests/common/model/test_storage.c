@@ -172,20 +172,6 @@ static void derive(const char *folder, const char *base, const char *name, const
     free(path);
 }
 
-/// A file of two directories has the same bytes.
-static void expect_same_file(const char *a, const char *b, const char *name)
-{
-    size_t lengths[2];
-    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
-    char *texts[2] = {scratch_read(paths[0], &lengths[0]), scratch_read(paths[1], &lengths[1])};
-    cr_assert_eq(lengths[0], lengths[1], "%s", paths[1]);
-    cr_expect_arr_eq(texts[0], texts[1], lengths[0], "%s", paths[1]);
-    for (size_t i = 0; i < 2; i++) {
-        free(texts[i]);
-        free(paths[i]);
-    }
-}
-
 /// Reads `stored` and saves it to `saved`, which stays, in its own dtype. sums: expected of what is
 /// read, and of what is saved.
 static void check_form(const char *stored, const char *saved, const form_t *form,
@@ -201,8 +187,8 @@ static void check_form(const char *stored, const char *saved, const form_t *form
     resave(stored, saved, dtype);
     cr_expect_eq(checksum(saved), sums[1], "%s: other values are saved", stored);
     resave(saved, again, dtype);
-    expect_same_file(saved, again, "config.json");
-    expect_same_file(saved, again, "model.safetensors");
+    scratch_expect_same(saved, again, "config.json");
+    scratch_expect_same(saved, again, "model.safetensors");
     cr_assert_eq(tr_directory_remove(whole, NULL), TR_OK);
     cr_assert_eq(tr_directory_remove(again, NULL), TR_OK);
     free(whole);

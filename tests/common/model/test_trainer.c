@@ -335,19 +335,6 @@ static void save(const learning_t *learning, const char *directory, bool optimiz
     cr_assert_eq(status, TR_OK, "%s", err.text);
 }
 
-static void expect_same_files(const char *a, const char *b, const char *name)
-{
-    size_t sizes[2];
-    char *paths[2] = {tr_format("%s/%s", a, name), tr_format("%s/%s", b, name)};
-    char *bytes[2] = {scratch_read(paths[0], &sizes[0]), scratch_read(paths[1], &sizes[1])};
-    cr_assert_eq(sizes[0], sizes[1], "%s", name);
-    cr_expect_eq(memcmp(bytes[0], bytes[1], sizes[0]), 0, "%s differs", name);
-    for (size_t i = 0; i < 2; i++) {
-        free(paths[i]);
-        free(bytes[i]);
-    }
-}
-
 static void check_resuming(bool scalar)
 {
     const tr_model_config_t config = learning_config(scalar);
@@ -371,9 +358,9 @@ static void check_resuming(bool scalar)
     cr_assert_eq(tr_trainer_restore(back.trainer, middle, &err), TR_OK, "%s", err.text);
     train(&back, &sequences, &w2);
     save(&back, resumed, true);
-    expect_same_files(end, resumed, "model.safetensors");
-    expect_same_files(end, resumed, "optimizer.safetensors");
-    expect_same_files(end, resumed, "config.json");
+    scratch_expect_same(end, resumed, "model.safetensors");
+    scratch_expect_same(end, resumed, "optimizer.safetensors");
+    scratch_expect_same(end, resumed, "config.json");
     learning_close(&back);
     learning_close(&on);
     free(resumed);
